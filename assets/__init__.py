@@ -1,0 +1,1 @@
+"""What exists: thin Dagster shells, in the order the data flows."""

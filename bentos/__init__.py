@@ -1,0 +1,1 @@
+"""The BentoML services, their schemas and the online feature snapshot."""

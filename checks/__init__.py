@@ -1,0 +1,1 @@
+"""What must be true: contracts, gates, drift and freshness, as pure functions."""

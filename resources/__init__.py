@@ -1,0 +1,1 @@
+"""What assets touch: settings, the lake, sources, the model registry."""
