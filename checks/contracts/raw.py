@@ -69,7 +69,7 @@ class BasketLines(_Weekly):
 
 
 class Promotions(_Weekly):
-    """Display and mailer placement of a product in a store and week; a product may have two rows."""
+    """Display and mailer placement of a product in a store and week; two rows may occur."""
 
     product_id: str = column("Product promoted", privacy="public", str_length=_ID)
     store_id: str = column("Store of the promotion", privacy="public", str_length=_ID)
