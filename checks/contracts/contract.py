@@ -7,6 +7,7 @@ module, in the file of its schema.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -88,7 +89,7 @@ class ContractReport:
         return f"{self.table}: " + "; ".join(map(str, self.failures))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contract:
     """The contract of one table.
 
@@ -100,6 +101,7 @@ class Contract:
         partition_column: The week column; ``None`` for a table replaced whole.
         version: Raised by a breaking change.
         freshness_days: Longest allowed age of the newest event, in days.
+        backfills: Version to reason: declares that a breaking version rebuilds every week.
     """
 
     table: str
@@ -109,7 +111,7 @@ class Contract:
     partition_column: str | None = "week_start"
     version: int = 1
     freshness_days: int | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    backfills: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:

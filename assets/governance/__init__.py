@@ -1,0 +1,1 @@
+"""Lineage made usable: code versions, the plan of what is stale, maintenance of the lake."""

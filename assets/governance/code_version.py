@@ -1,0 +1,125 @@
+"""Code versions that nobody has to remember to raise.
+
+The version of an asset is a hash of its function and of every ``models`` and ``checks`` module
+that function reaches, docstrings and comments left out. So an edit makes stale what it can
+change, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+_ROOMS = ("models", "checks")
+# Contracts say what a table holds, not how it is made; each asset hashes its own contract.
+_NOT_CODE = "checks.contracts"
+
+
+def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
+    """Version of an asset's function with all that it reaches in the pure rooms.
+
+    Args:
+        function: The asset's function.
+        extra: Further text the result depends on, such as the contract's schema.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    modules: set[str] = set()
+    for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}:
+        target = inspect.unwrap(function).__globals__.get(name)  # type: ignore[attr-defined]
+        home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
+        if home and _is_ours(home):
+            modules |= _closure(home)
+    digest = hashlib.sha256(_normalised(tree).encode())
+    for module in sorted(modules):
+        digest.update(f"{module}:{_module_hash(module)}".encode())
+    for text in extra:
+        digest.update(text.encode())
+    return digest.hexdigest()[:12]
+
+
+def _module_of(target: object) -> str | None:
+    return getattr(target, "__module__", None)
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".", maxsplit=1)[0] in _ROOMS and not module.startswith(_NOT_CODE)
+
+
+@cache
+def _source(module: str) -> ast.Module | None:
+    loaded = sys.modules.get(module)
+    origin = getattr(loaded, "__file__", None)
+    if origin is None:
+        spec = importlib.util.find_spec(module)
+        origin = spec.origin if spec else None
+    if origin is None or not Path(origin).is_file():
+        return None
+    return ast.parse(Path(origin).read_text(encoding="utf-8"))
+
+
+@cache
+def _module_hash(module: str) -> str:
+    tree = _source(module)
+    return hashlib.sha256(_normalised(tree).encode()).hexdigest() if tree else ""
+
+
+@cache
+def _closure(module: str) -> frozenset[str]:
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        tree = _source(name)
+        if tree is not None:
+            waiting += [m for m in _imports(tree) if _is_ours(m)]
+    return frozenset(seen)
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            # `from models.features import windows` names a module, not an attribute.
+            if node.module.split(".")[0] in _ROOMS:
+                found |= {
+                    f"{node.module}.{alias.name}"
+                    for alias in node.names
+                    if _is_module(f"{node.module}.{alias.name}")
+                }
+    return found
+
+
+@cache
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _normalised(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree, annotate_fields=False)

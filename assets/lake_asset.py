@@ -1,0 +1,482 @@
+"""The factory behind every Python table asset: compute, validate, report, then write.
+
+An asset function gets a ``TableContext`` and lazy frames, and returns a frame (or one per table).
+The factory runs it chunk by chunk of weeks, validates each chunk on its values, stages what
+passed, reports the blocking contract check, and only then hands the rows to the I/O manager. A
+failure writes nothing but the failed weeks' health.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.governance.code_version import code_version
+from assets.partitions import WEEKLY, WeekWindow, as_weeks, calendar
+from checks.contracts.contract import Contract, ContractReport, validate
+from checks.drops import DropError
+from resources import partition_status
+from resources.lake import Lake
+from resources.lake_io import Provenance, Validated
+from resources.partition_status import PartitionStatus
+from resources.settings import Settings
+
+progress = logging.getLogger("liftgraph.progress")
+
+# Metadata keys that the plan reads from the graph.
+INPUTS_KEY = "liftgraph/inputs"
+CODE_KEY = "liftgraph/code_version"
+KIND_KEY = "liftgraph/asset"
+
+CONTRACT_CHECK = "contract"
+
+
+@dataclass(frozen=True)
+class FixedWeeks:
+    """The same weeks whatever is asked: how an asset without weeks reads a weekly one."""
+
+    first: date
+    last: date
+
+    @property
+    def mapping(self) -> dg.SpecificPartitionsPartitionMapping:
+        return dg.SpecificPartitionsPartitionMapping(
+            [w.isoformat() for w in calendar() if self.first <= w <= self.last]
+        )
+
+    def admits(self, _week: date | None, weeks: Sequence[date]) -> list[date]:
+        return [w for w in weeks if self.first <= w <= self.last]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One upstream asset: its key and the weeks of it that may be seen.
+
+    Attributes:
+        asset: ``schema.name``.
+        weeks: Window of weeks; ``None`` where the input has no weeks, or all are meant.
+        load: Whether its rows are handed to the function.
+    """
+
+    asset: str
+    weeks: WeekWindow | FixedWeeks | None = None
+    load: bool = True
+
+    @property
+    def key(self) -> dg.AssetKey:
+        return dg.AssetKey(self.asset.split("."))
+
+    def described(self) -> dict[str, Any]:
+        if isinstance(self.weeks, WeekWindow):
+            return {"start": self.weeks.start, "end": self.weeks.end}
+        if isinstance(self.weeks, FixedWeeks):
+            return {"first": self.weeks.first.isoformat(), "last": self.weeks.last.isoformat()}
+        return {}
+
+    def admits(self, week: date | None, weeks: Sequence[date]) -> list[date | None]:
+        """Weeks of the input that ``week`` is made from."""
+        return admitted(self.described(), week, weeks)
+
+
+def admitted(
+    described: Mapping[str, Any], week: date | None, weeks: Sequence[date]
+) -> list[date | None]:
+    """Weeks of an input, from its description in the graph's metadata."""
+    if "start" in described and week is not None:
+        return list(WeekWindow(described["start"], described["end"]).admits(week, weeks))
+    if "first" in described:
+        first, last = map(date.fromisoformat, (described["first"], described["last"]))
+        return list(FixedWeeks(first, last).admits(week, weeks))
+    return [None, *weeks]
+
+
+@dataclass
+class TableContext:
+    """What an asset function may use besides its frames."""
+
+    settings: Settings
+    lake: Lake
+    log: logging.Logger
+    run_id: str
+    weeks: list[date]
+    metadata: dict[str, dg.MetadataValue | Any] = field(default_factory=dict)
+    check_results: list[dg.AssetCheckResult] = field(default_factory=list)
+
+
+Frame = pl.DataFrame | pl.LazyFrame
+TableFunction = Callable[..., Frame | Mapping[str, Frame]]
+
+
+def lake_asset(
+    *contracts: Contract,
+    inputs: Mapping[str, Input] | None = None,
+    group: str,
+    kinds: set[str],
+    weeks_per_chunk: int | None = None,
+    partitioned: bool = True,
+    automation: dg.AutomationCondition | None = None,
+    plot: Callable[[pl.DataFrame], dg.MetadataValue] | None = None,
+    reports: Sequence[dg.AssetCheckSpec] = (),
+) -> Callable[[TableFunction], dg.AssetsDefinition]:
+    """Make a table asset of a function, with its contract as a blocking check.
+
+    Args:
+        *contracts: Of the tables it makes; with several, the function returns a mapping by table.
+        inputs: Argument name to input.
+        group: Group in the graph.
+        kinds: Badges in the UI.
+        weeks_per_chunk: Weeks computed and validated at a time; bounds memory over a range.
+        partitioned: Weekly, or replaced whole.
+        automation: When Dagster may run it by itself.
+        plot: Draws rows per week (``week``, ``rows``) for the UI.
+        reports: Further checks, whose results the function appends to ``context.check_results``.
+    """
+    inputs = dict(inputs or {})
+
+    def decorate(function: TableFunction) -> dg.AssetsDefinition:
+        version = code_version(function, extra=[_fingerprint(c) for c in contracts])
+        described = {i.asset: i.described() for i in inputs.values()}
+
+        @dg.multi_asset(
+            name="__".join(contracts[0].table.split(".")),
+            outs={
+                _out(c): dg.AssetOut(
+                    key=dg.AssetKey(c.table.split(".")),
+                    description=c.description,
+                    group_name=group,
+                    kinds=kinds,
+                    owners=[c.owner],
+                    code_version=version,
+                    io_manager_key="lake_io",
+                    automation_condition=automation,
+                    metadata=contract_metadata(c)
+                    | {INPUTS_KEY: described, CODE_KEY: version, KIND_KEY: "table"},
+                )
+                for c in contracts
+            },
+            ins={
+                name: dg.AssetIn(
+                    key=i.key,
+                    partition_mapping=i.weeks.mapping if i.weeks else None,
+                    input_manager_key="lake_io",
+                )
+                for name, i in inputs.items()
+                if i.load
+            },
+            deps=[_dep(i) for i in inputs.values() if not i.load],
+            check_specs=[
+                dg.AssetCheckSpec(
+                    name=CONTRACT_CHECK,
+                    asset=dg.AssetKey(c.table.split(".")),
+                    blocking=True,
+                    description=f"Every row satisfies the contract of {c.table}, version "
+                    f"{c.version}.",
+                )
+                for c in contracts
+            ]
+            + list(reports),
+            partitions_def=WEEKLY if partitioned else None,
+            backfill_policy=dg.BackfillPolicy.single_run() if partitioned else None,
+            required_resource_keys={"lake", "settings"},
+            op_tags={"liftgraph/group": group},
+        )
+        def compute(context: dg.AssetExecutionContext, **frames: pl.LazyFrame) -> Iterator[Any]:
+            run = _Run(
+                context=context,
+                function=function,
+                contracts=contracts,
+                inputs=inputs,
+                frames=frames,
+                version=version,
+                weeks_per_chunk=weeks_per_chunk,
+                partitioned=partitioned,
+                plot=plot,
+            )
+            yield from run.results()
+
+        return compute
+
+    return decorate
+
+
+def _dep(i: Input) -> dg.AssetDep:
+    return dg.AssetDep(i.key, partition_mapping=i.weeks.mapping if i.weeks else None)
+
+
+def _out(contract: Contract) -> str:
+    return contract.table.replace(".", "__")
+
+
+def _fingerprint(contract: Contract) -> str:
+    text = repr([(c.name, str(c.dtype), c.nullable, c.constraints) for c in contract.columns])
+    return hashlib.sha256(f"{text}{contract.key}{contract.version}".encode()).hexdigest()
+
+
+def contract_metadata(contract: Contract) -> dict[str, Any]:
+    """Column schema and table facts of a contract, as the UI shows them."""
+    columns = [
+        dg.TableColumn(
+            name=c.name,
+            type=str(c.dtype),
+            description=c.description + (f" [{c.unit}]" if c.unit else ""),
+            constraints=dg.TableColumnConstraints(
+                nullable=c.nullable,
+                unique=contract.key == (c.name,),
+                other=[*c.constraints, f"privacy: {c.privacy}"],
+            ),
+        )
+        for c in contract.columns
+    ]
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": f"lake.{contract.table}",
+        "contract_version": contract.version,
+    }
+    if contract.partition_column:
+        metadata["partition_expr"] = contract.partition_column
+    if contract.freshness_days:
+        metadata["freshness_days"] = contract.freshness_days
+    return metadata
+
+
+@dataclass
+class _Run:
+    """One execution of a table asset over a week, a range of weeks, or the whole table."""
+
+    context: dg.AssetExecutionContext
+    function: TableFunction
+    contracts: Sequence[Contract]
+    inputs: Mapping[str, Input]
+    frames: Mapping[str, pl.LazyFrame]
+    version: str
+    weeks_per_chunk: int | None
+    partitioned: bool
+    plot: Callable[[pl.DataFrame], dg.MetadataValue] | None
+
+    def __post_init__(self) -> None:
+        self.lake: Lake = self.context.resources.lake
+        self.settings: Settings = self.context.resources.settings
+        self.started = time.perf_counter()
+        self.weeks = as_weeks(self.context.partition_keys) if self.partitioned else []
+        self.metadata: dict[str, Any] = {}
+        self.check_results_of_function: list[dg.AssetCheckResult] = []
+
+    @property
+    def name(self) -> str:
+        return self.contracts[0].table
+
+    @property
+    def staging(self) -> Path:
+        return self.settings.lake_dir / "staging" / self.context.run_id / self.name
+
+    def results(self) -> Iterator[Any]:
+        parts: dict[str, list[pl.DataFrame | Path]] = {c.table: [] for c in self.contracts}
+        reports: dict[str, list[ContractReport]] = {c.table: [] for c in self.contracts}
+        inputs = self.input_versions()
+        try:
+            for chunk in self.chunks():
+                for contract, frame in self.compute(chunk):
+                    report = validate(frame, contract)
+                    reports[contract.table].append(report)
+                    parts[contract.table].append(self.keep(frame, contract, len(chunk)))
+            yield from self.check_results(reports)
+            yield from self.check_results_of_function
+            self.raise_if_failed(reports, inputs)
+            seconds = time.perf_counter() - self.started
+            for contract in self.contracts:
+                rows = sum(r.rows for r in reports[contract.table])
+                _say(f"{contract.table}: {rows:,} rows in {seconds:.1f} s")
+                yield dg.Output(
+                    Validated(
+                        contract=contract,
+                        parts=parts[contract.table],
+                        reports=reports[contract.table],
+                        weeks=self.weeks if self.partitioned else None,
+                        provenance=Provenance(
+                            code_version=self.version,
+                            run_id=self.context.run_id,
+                            seconds=seconds,
+                            inputs=inputs,
+                        ),
+                    ),
+                    output_name=_out(contract),
+                    metadata=self.metadata if contract is self.contracts[0] else {},
+                )
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def chunks(self) -> list[list[date]]:
+        if not self.partitioned:
+            return [[]]
+        size = self.weeks_per_chunk or len(self.weeks)
+        return [self.weeks[i : i + size] for i in range(0, len(self.weeks), size)]
+
+    def compute(self, chunk: list[date]) -> Iterator[tuple[Contract, pl.DataFrame]]:
+        if self.weeks_per_chunk and len(self.weeks) > len(chunk):
+            _say(f"{self.name}: {chunk[0]} .. {chunk[-1]} of {self.weeks[-1]}")
+        context = TableContext(
+            settings=self.settings,
+            lake=self.lake,
+            log=self.context.log,
+            run_id=self.context.run_id,
+            weeks=chunk,
+            metadata=self.metadata,
+            check_results=self.check_results_of_function,
+        )
+        frames = {n: self.window(n, f, chunk) for n, f in self.frames.items()}
+        try:
+            made = self.function(context, **frames)
+        except DropError as error:
+            self.record_failure(error.weeks or chunk, str(error))
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        tables = made if isinstance(made, Mapping) else {self.name: made}
+        for contract in self.contracts:
+            frame = tables[contract.table]
+            frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+            self.require_own_weeks(frame, contract, chunk)
+            if contract.key and all(k in frame.columns for k in contract.key):
+                frame = frame.sort(contract.key)
+            yield contract, frame
+
+    def window(self, name: str, frame: pl.LazyFrame, chunk: list[date]) -> pl.LazyFrame:
+        """Of an input, the weeks that this chunk may see."""
+        weeks = self.inputs[name].weeks
+        if not chunk or not isinstance(weeks, WeekWindow) or len(chunk) == len(self.weeks):
+            return frame
+        from checks.contracts.registry import contract_of
+
+        column = contract_of(self.inputs[name].asset).partition_column
+        if column is None:
+            return frame
+        first, last = weeks.bounds(chunk)
+        return frame.filter(pl.col(column).is_between(first, last))
+
+    def require_own_weeks(self, frame: pl.DataFrame, contract: Contract, chunk: list[date]) -> None:
+        column = contract.partition_column
+        if not self.partitioned or column is None or column not in frame.columns:
+            return
+        foreign = set(frame[column].unique().to_list()) - set(chunk)
+        if foreign:
+            raise dg.DagsterInvariantViolationError(
+                f"{contract.table}: asked for {chunk[0]} .. {chunk[-1]}, but the rows also hold "
+                f"{column} {sorted(map(str, foreign))[:5]}; filter them in the asset's function"
+            )
+
+    def keep(self, frame: pl.DataFrame, contract: Contract, weeks: int) -> pl.DataFrame | Path:
+        """Keep a single chunk in memory; stage the chunks of a long range as Parquet."""
+        if not self.weeks_per_chunk or len(self.weeks) <= max(self.weeks_per_chunk, weeks):
+            return frame
+        folder = self.staging / contract.table
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{len(list(folder.iterdir())):04d}.parquet"
+        frame.write_parquet(path, compression="lz4")
+        return path
+
+    def input_versions(self) -> dict[date | None, dict[str, str]]:
+        """Per week, the version of each input's admitted weeks, as they stand now."""
+        return input_versions(
+            described={i.asset: i.described() for i in self.inputs.values()},
+            weeks=list(self.weeks) if self.partitioned else [None],
+            statuses=partition_status.current(self.lake, [i.asset for i in self.inputs.values()]),
+        )
+
+    def check_results(
+        self, reports: Mapping[str, Sequence[ContractReport]]
+    ) -> Iterator[dg.AssetCheckResult]:
+        for contract in self.contracts:
+            found = reports[contract.table]
+            bad = sorted({week for r in found for week in r.bad_partitions})
+            yield dg.AssetCheckResult(
+                passed=all(r.passed for r in found),
+                check_name=CONTRACT_CHECK,
+                asset_key=dg.AssetKey(contract.table.split(".")),
+                severity=dg.AssetCheckSeverity.ERROR,
+                description="; ".join(str(r) for r in found if not r.passed)[:2000] or None,
+                metadata={
+                    "rows": sum(r.rows for r in found),
+                    "first_week": str(self.weeks[0]) if self.weeks else "all",
+                    "last_week": str(self.weeks[-1]) if self.weeks else "all",
+                    "bad_weeks": bad,
+                },
+            )
+
+    def raise_if_failed(
+        self,
+        reports: Mapping[str, Sequence[ContractReport]],
+        inputs: Mapping[date | None, Mapping[str, str]],
+    ) -> None:
+        failed = [r for found in reports.values() for r in found if not r.passed]
+        if not failed:
+            return
+        bad = {date.fromisoformat(w) for r in failed for w in r.bad_partitions}
+        reason = "; ".join(map(str, failed))
+        self.record_failure(sorted(bad) or self.weeks, reason, inputs)
+        raise dg.Failure(
+            description=f"{reason}. Nothing was written. Bad weeks: "
+            f"{', '.join(map(str, sorted(bad))) or 'all'}. Mend the input or the function; the "
+            "other weeks can be run without them",
+            allow_retries=False,
+        )
+
+    def record_failure(
+        self,
+        weeks: Sequence[date],
+        reason: str,
+        inputs: Mapping[date | None, Mapping[str, str]] | None = None,
+    ) -> None:
+        with self.lake.write() as connection:
+            partition_status.record(
+                connection,
+                [
+                    PartitionStatus(
+                        asset=contract.table,
+                        week=week,
+                        status="failed",
+                        rows=0,
+                        data_version="",
+                        contract_version=contract.version,
+                        code_version=self.version,
+                        inputs=(inputs or {}).get(week, {}),
+                        run_id=self.context.run_id,
+                        seconds=time.perf_counter() - self.started,
+                        reason=reason[:4000],
+                    )
+                    for contract in self.contracts
+                    for week in (weeks or [None])
+                ],
+            )
+
+
+def input_versions(
+    *,
+    described: Mapping[str, Mapping[str, Any]],
+    weeks: Sequence[date | None],
+    statuses: Mapping[tuple[str, date | None], PartitionStatus],
+) -> dict[date | None, dict[str, str]]:
+    """Per week, one version for each input: a hash over the weeks it is made from."""
+    all_weeks = calendar()
+    versions: dict[date | None, dict[str, str]] = {}
+    for week in weeks:
+        versions[week] = {}
+        for asset, window in described.items():
+            seen = [
+                f"{w}={statuses[asset, w].data_version}"
+                for w in admitted(window, week, all_weeks)
+                if (asset, w) in statuses and statuses[asset, w].data_version != "empty"
+            ]
+            versions[week][asset] = hashlib.sha256("|".join(seen).encode()).hexdigest()[:12]
+    return versions
+
+
+def _say(message: str) -> None:
+    progress.info(message)

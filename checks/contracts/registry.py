@@ -1,0 +1,23 @@
+"""Every contract by its table's name."""
+
+from __future__ import annotations
+
+from checks.contracts.contract import Contract
+from checks.contracts.raw import RAW
+
+CONTRACTS: dict[str, Contract] = {c.table: c for c in RAW}
+
+
+def contract_of(table: str) -> Contract:
+    """The contract of ``schema.name``.
+
+    Raises:
+        KeyError: No contract is declared for it.
+    """
+    try:
+        return CONTRACTS[table]
+    except KeyError:
+        raise KeyError(
+            f"no contract is declared for {table}; add one in checks/contracts/ and to "
+            "checks/contracts/registry.py"
+        ) from None

@@ -1,0 +1,445 @@
+"""The lake: DuckLake tables of Parquet files under a SQL catalog that many processes may write.
+
+SQLite is the default catalog; it admits one writer, so every write transaction holds one
+inter-process file lock (without it most concurrent commits fail with "database is locked").
+PostgreSQL takes no lock. Reads never wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from filelock import FileLock, Timeout
+
+from checks.contracts.contract import Contract
+from checks.schema_evolution import TABLE_PROPERTIES_DDL, SchemaChange, compare
+from resources.settings import Settings
+
+# Longer than the longest write of a range on one machine; past it something is stuck.
+LOCK_TIMEOUT_S = 900
+_BUSY_TIMEOUT_MS = 60_000
+
+SQL_TYPES: dict[type[pl.DataType] | pl.DataType, str] = {
+    pl.String: "VARCHAR",
+    pl.Int8: "TINYINT",
+    pl.Int16: "SMALLINT",
+    pl.Int32: "INTEGER",
+    pl.Int64: "BIGINT",
+    pl.UInt32: "UINTEGER",
+    pl.Float32: "FLOAT",
+    pl.Float64: "DOUBLE",
+    pl.Boolean: "BOOLEAN",
+    pl.Date: "DATE",
+    pl.Datetime: "TIMESTAMP",
+    pl.Binary: "BLOB",
+}
+
+
+def sql_type(dtype: pl.DataType) -> str:
+    """DuckDB type that stores ``dtype``.
+
+    Raises:
+        TypeError: No lake type is declared for it.
+    """
+    for known, name in SQL_TYPES.items():
+        if dtype == known:
+            return name
+    raise TypeError(f"no lake type is declared for {dtype}; add it to resources.lake.SQL_TYPES")
+
+
+@dataclass(frozen=True)
+class PartitionVersion:
+    """What one partition of a table holds: rows and a version that changes with its content."""
+
+    week: date | None
+    rows: int
+    data_version: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A DuckLake by its catalog and data path.
+
+    Attributes:
+        catalog: What follows ``ducklake:`` in ATTACH, e.g. ``sqlite:/data/catalog.sqlite``.
+        data_path: Folder or object-store prefix of the Parquet files.
+        lock_path: The writers' lock; ``None`` for catalogs that need none.
+        threads: Threads of this process's DuckDB.
+        memory_limit: What DuckDB may hold, e.g. ``2GB``.
+    """
+
+    catalog: str
+    data_path: str
+    lock_path: Path | None
+    threads: int = 2
+    memory_limit: str = "2GB"
+    lock_timeout_s: float = LOCK_TIMEOUT_S
+
+    @classmethod
+    def of(cls, settings: Settings) -> Lake:
+        return cls(
+            catalog=settings.catalog_uri,
+            data_path=settings.data_path,
+            lock_path=settings.write_lock,
+            threads=settings.threads,
+            memory_limit=settings.memory_limit,
+        )
+
+    @property
+    def attach_sql(self) -> str:
+        options = [f"DATA_PATH '{self.data_path}'"]
+        if self.catalog.startswith("sqlite:"):
+            options += ["META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"]
+        return f"ATTACH 'ducklake:{self.catalog}' AS lake ({', '.join(options)})"
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own on this process's DuckDB; the caller closes it."""
+        return _database(self).cursor()
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self.cursor()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One write transaction: all of it is seen, or nothing.
+
+        Raises:
+            TimeoutError: Another writer held the lock too long.
+        """
+        with self._lock(), self.read() as connection:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self.lock_path is None:
+            with nullcontext():
+                yield
+            return
+        self.lock_path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.lock_path, timeout=self.lock_timeout_s)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise TimeoutError(
+                f"another process has held the lake's write lock {self.lock_path} for "
+                f"{self.lock_timeout_s:.0f} s; see which one with `fuser {self.lock_path}`, "
+                "let it finish or stop it, and run again"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def exists(self, table: str) -> bool:
+        with self.read() as connection:
+            return _stored_columns(connection, table) is not None
+
+    def scan(
+        self,
+        contract: Contract,
+        *,
+        first: date | None = None,
+        last: date | None = None,
+        snapshot: int | None = None,
+    ) -> pl.LazyFrame:
+        """A table, or its partitions from ``first`` to ``last``, as a lazy frame.
+
+        Projections and filters are pushed down into DuckDB. Columns are the contract's, in its
+        order; one that the table does not have yet is null. A table that does not exist yet has
+        no rows.
+        """
+        connection = self.cursor()
+        stored = _stored_columns(connection, contract.table, snapshot)
+        if stored is None:
+            connection.close()
+            return contract.empty().lazy()
+        columns = ", ".join(
+            f'"{c.name}"' if c.name in stored else f'NULL::{sql_type(c.dtype)} AS "{c.name}"'
+            for c in contract.columns
+        )
+        version = f" AT (VERSION => {snapshot})" if snapshot is not None else ""
+        relation = connection.sql(
+            f"SELECT {columns} FROM lake.{contract.table}{version}"
+            + _where(contract.partition_column, first, last)
+        )
+        schema = {c.name: c.dtype for c in contract.columns}
+        return relation.pl(lazy=True).cast(schema)  # type: ignore[arg-type]
+
+    def snapshot_id(self) -> int:
+        with self.read() as connection:
+            return _one(connection, "SELECT id FROM lake.current_snapshot()")
+
+    def table_bytes(self, table: str) -> int:
+        """Bytes of the table's current Parquet files; small tables live in the catalog: 0."""
+        schema, name = table.split(".")
+        meta = "__ducklake_metadata_lake"
+        with self.read() as connection:
+            return _one(
+                connection,
+                f"""
+                SELECT coalesce(sum(f.file_size_bytes), 0)::BIGINT
+                FROM {meta}.ducklake_data_file f
+                JOIN {meta}.ducklake_table t USING (table_id)
+                JOIN {meta}.ducklake_schema s ON s.schema_id = t.schema_id
+                WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL
+                  AND s.end_snapshot IS NULL
+                  AND s.schema_name = '{schema}' AND t.table_name = '{name}'
+                """,
+            )
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def ensure(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        *,
+        weeks: Sequence[date] = (),
+    ) -> SchemaChange:
+        """Bring the stored table to the contract's schema, inside the caller's transaction.
+
+        Args:
+            connection: From ``write()``.
+            contract: The declared schema.
+            weeks: Partitions about to be replaced; a breaking change must replace them all.
+
+        Raises:
+            checks.schema_evolution.BreakingSchemaChangeError: The change is not declared, or the
+                backfill leaves weeks out.
+        """
+        schema = contract.table.split(".")[0]
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.quality")
+        connection.execute(TABLE_PROPERTIES_DDL)
+        stored = _stored_columns(connection, contract.table)
+        if stored is None:
+            _create(connection, contract)
+            change = SchemaChange(kind="created", version=contract.version)
+        else:
+            present = _weeks_present(connection, contract) if contract.partition_column else []
+            change = compare(
+                contract=contract,
+                declared={c.name: sql_type(c.dtype) for c in contract.columns},
+                stored=stored,
+                stored_version=_stored_version(connection, contract.table),
+                present=present,
+                replaced=list(weeks),
+            )
+            for name in change.added:
+                kind = next(sql_type(c.dtype) for c in contract.columns if c.name == name)
+                connection.execute(f'ALTER TABLE lake.{contract.table} ADD COLUMN "{name}" {kind}')
+            if change.kind == "rebuilt":
+                # The old table stays readable in its snapshots.
+                connection.execute(f"DROP TABLE lake.{contract.table}")
+                _create(connection, contract)
+        if change.kind != "none":
+            connection.execute(
+                "INSERT INTO lake.quality.schema_changes VALUES (?, ?, ?, ?, now()::TIMESTAMP)",
+                [contract.table, contract.version, change.kind, change.detail],
+            )
+        return change
+
+    def replace(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        parts: Sequence[pl.DataFrame | Path],
+        *,
+        weeks: Sequence[date] | None,
+    ) -> list[PartitionVersion]:
+        """Replace whole partitions (or the whole table) inside the caller's transaction.
+
+        Args:
+            connection: From ``write()``.
+            contract: Of the table.
+            parts: Frames or staged Parquet files that together hold the new rows.
+            weeks: Partitions to replace; ``None`` for a table without partitions.
+
+        Returns:
+            Rows and data version of each replaced partition, those left empty included.
+        """
+        self.ensure(connection, contract, weeks=weeks or ())
+        column = contract.partition_column
+        where = _where_in(column, weeks) if weeks is not None and column else ""
+        connection.execute(f"DELETE FROM lake.{contract.table}{where}")
+        names = ", ".join(f'"{n}"' for n in contract.names)
+        for part in parts:
+            if isinstance(part, Path):
+                source = f"read_parquet('{part}')"
+            else:
+                connection.register("liftgraph_part", part.to_arrow())
+                source = "liftgraph_part"
+            connection.execute(
+                f"INSERT INTO lake.{contract.table} ({names}) SELECT {names} FROM {source}"
+            )
+            if not isinstance(part, Path):
+                connection.unregister("liftgraph_part")
+        return partition_versions(connection, contract, weeks=weeks)
+
+
+def partition_versions(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, *, weeks: Sequence[date] | None
+) -> list[PartitionVersion]:
+    """Rows and content version per partition; order of rows does not matter.
+
+    The version is stable for one DuckDB release: ``hash()`` may change with the next, which makes
+    every partition look changed once.
+    """
+    column = contract.partition_column if weeks is not None else None
+    names = ", ".join(f'"{n}"' for n in sorted(contract.names))
+    week = f'"{column}"' if column else "NULL::DATE"
+    where = _where_in(column, weeks) if column and weeks is not None else ""
+    found = {
+        row[0]: PartitionVersion(*row)
+        for row in connection.execute(
+            f"""
+            SELECT {week} AS week, count(*),
+                   left(md5(concat_ws('|', count(*), bit_xor(h), sum(h::HUGEINT))), 16)
+            FROM (SELECT {week}, hash({names}) AS h FROM lake.{contract.table}{where})
+            GROUP BY 1 ORDER BY 1
+            """
+            if column
+            else f"""
+            SELECT NULL::DATE AS week, count(*),
+                   left(md5(concat_ws('|', count(*), bit_xor(h), sum(h::HUGEINT))), 16)
+            FROM (SELECT hash({names}) AS h FROM lake.{contract.table})
+            """
+        ).fetchall()
+    }
+    if weeks is None:
+        return [found[None]]
+    return [found.get(w, PartitionVersion(week=w, rows=0, data_version="empty")) for w in weeks]
+
+
+# -- one DuckDB per process and lake ---------------------------------------------------------------
+
+_databases: dict[Lake, duckdb.DuckDBPyConnection] = {}
+_databases_lock = threading.Lock()
+
+
+def _database(lake: Lake) -> duckdb.DuckDBPyConnection:
+    with _databases_lock:
+        if lake not in _databases:
+            _databases[lake] = _open(lake)
+        return _databases[lake]
+
+
+def close(lake: Lake) -> None:
+    """Close this process's DuckDB on ``lake``; the next use opens it again."""
+    with _databases_lock:
+        connection = _databases.pop(lake, None)
+    if connection is not None:
+        connection.close()
+
+
+def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "threads": lake.threads,
+            "memory_limit": lake.memory_limit,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+    load_extensions(connection, catalog=lake.catalog)
+    connection.execute("SET TimeZone = 'UTC'")
+    if lake.catalog.startswith("sqlite:"):
+        Path(lake.catalog.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
+        Path(lake.data_path).mkdir(parents=True, exist_ok=True)
+    # Creating the catalog is a write too: two first users must not race.
+    with lake._lock():  # noqa: SLF001
+        connection.execute(lake.attach_sql)
+    return connection
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection, *, catalog: str) -> None:
+    """Load DuckLake and the catalog's scanner from the installed packages, offline."""
+    scanner = "sqlite_scanner" if catalog.startswith("sqlite:") else "postgres_scanner"
+    for extension in ("ducklake", scanner):
+        try:
+            connection.execute(f"LOAD {extension}")
+        except duckdb.IOException:
+            from duckdb_extensions import import_extension
+
+            import_extension(extension)
+            connection.execute(f"LOAD {extension}")
+
+
+def _create(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    columns = ", ".join(f'"{c.name}" {sql_type(c.dtype)}' for c in contract.columns)
+    connection.execute(f"CREATE TABLE lake.{contract.table} ({columns})")
+    if contract.partition_column:
+        connection.execute(
+            f'ALTER TABLE lake.{contract.table} SET PARTITIONED BY ("{contract.partition_column}")'
+        )
+
+
+def _stored_columns(
+    connection: duckdb.DuckDBPyConnection, table: str, snapshot: int | None = None
+) -> dict[str, str] | None:
+    version = f" AT (VERSION => {snapshot})" if snapshot is not None else ""
+    try:
+        rows = connection.execute(f"DESCRIBE SELECT * FROM lake.{table}{version}").fetchall()
+    except duckdb.CatalogException:
+        return None
+    return {row[0]: row[1] for row in rows}
+
+
+def _stored_version(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return _one(
+        connection,
+        "SELECT coalesce(max(contract_version), 1) FROM lake.quality.schema_changes "
+        f"WHERE table_name = '{table}'",
+    )
+
+
+def _weeks_present(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[date]:
+    rows = connection.execute(
+        f'SELECT DISTINCT "{contract.partition_column}" FROM lake.{contract.table} ORDER BY 1'
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise LookupError(f"no row from: {query}")
+    return row[0]
+
+
+def _where(column: str | None, first: date | None, last: date | None) -> str:
+    if column is None or (first is None and last is None):
+        return ""
+    bounds = []
+    if first is not None:
+        bounds.append(f"\"{column}\" >= DATE '{first}'")
+    if last is not None:
+        bounds.append(f"\"{column}\" <= DATE '{last}'")
+    return " WHERE " + " AND ".join(bounds)
+
+
+def _where_in(column: str, weeks: Sequence[date]) -> str:
+    if not weeks:
+        return " WHERE false"
+    listed = ", ".join(f"DATE '{w}'" for w in weeks)
+    return f' WHERE "{column}" IN ({listed})'
