@@ -6,8 +6,6 @@ passed, reports the blocking contract check, and only then hands the rows to the
 failure writes nothing but the failed weeks' health.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import shutil

@@ -35,7 +35,7 @@ SET_ASIDE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "file": pl.String,
     "row": pl.Int64,
     "kind": pl.String,
-    "column": pl.String,
+    "column_name": pl.String,
     "reason": pl.String,
     "payload": pl.String,
 }
@@ -68,7 +68,7 @@ class Admitted:
 
     Attributes:
         frame: Rows that satisfy the contract, in its columns and types.
-        set_aside: The others: ``file, row, kind, column, reason, payload`` (the row as it was
+        set_aside: The others: ``file, row, kind, column_name, reason, payload`` (the row as it was
             sent, as JSON; it may hold raw household ids).
         unknown_columns: Columns that no contract knows; ignored.
     """
@@ -259,8 +259,7 @@ class Admission:
             )
             known = f"known are {' '.join(sorted(legal))}; correct it, or add it to {column}_codes"
             found += [
-                (row, column, f"unknown code {value!r}; {known}")
-                for row, value in strange.rows()
+                (row, column, f"unknown code {value!r}; {known}") for row, value in strange.rows()
             ]
         return found
 
@@ -365,7 +364,7 @@ def _set_aside(
             "file": [name] * len(rows),
             "row": rows,
             "kind": [REJECTED] * len(rows),
-            "column": [rejected[r][0] for r in rows],
+            "column_name": [rejected[r][0] for r in rows],
             "reason": [rejected[r][1] for r in rows],
             "payload": payload["payload"] if rows else [],
         },
@@ -386,7 +385,7 @@ def _removed(
         pl.col("_file").alias("file"),
         pl.col("_row").cast(pl.Int64).alias("row"),
         pl.lit(kind).alias("kind"),
-        pl.lit(None, dtype=pl.String).alias("column"),
+        pl.lit(None, dtype=pl.String).alias("column_name"),
         pl.lit(reason).alias("reason"),
         payload.alias("payload"),
     )

@@ -96,7 +96,7 @@ def misplaced(landing: Path) -> list[str]:
             name = f"{entry.name}/{place.name}"
             week = _week_of(place)
             if place.is_file():
-                found.append(f"{name}: a file outside a week's folder, e.g. {entry.name}/2017-01-02/")
+                found.append(f"{name}: not in a week's folder, e.g. {entry.name}/2017-01-02/")
             elif week is None:
                 found.append(f"{name}: not a date; folders are Mondays, e.g. 2017-01-02")
             elif week.weekday() != 0:

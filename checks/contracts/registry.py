@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from checks.contracts.contract import Contract
+from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.raw import RAW
 
-CONTRACTS: dict[str, Contract] = {c.table: c for c in RAW}
+CONTRACTS: dict[str, Contract] = {c.table: c for c in (*RAW, *QUARANTINE.values())}
 
 
 def contract_of(table: str) -> Contract:

@@ -1,0 +1,137 @@
+"""Raw tables, one asset per table: the rows of the drops that keep the contract.
+
+Beside each stands its quarantine: rows set aside, with file, row and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from assets.lake_asset import Input, TableContext, lake_asset
+from assets.partitions import SAME_WEEK
+from checks.contracts.contract import Contract
+from checks.contracts.quarantine import QUARANTINE
+from checks.contracts.raw import RAW
+from checks.drops import Admission, Admitted
+from models.calendar import end_of_week
+from models.pseudonyms import pseudonymise_series
+from resources import landing, secrets
+from resources.settings import Settings
+from resources.sources import complete_journey
+
+# Past this share a drop is worse than a few bad rows; somebody should talk to the sender.
+QUARANTINE_WARNING = 0.01
+
+
+def _codes(contract: Contract, settings: Settings) -> Mapping[str, frozenset[str]]:
+    """Closed code lists: declared ones, else those of the bundled year for its own data."""
+    if contract.table != "raw.promotions":
+        return {}
+    known = settings.source == "complete_journey"
+    declared = {
+        "display": settings.display_codes or (complete_journey.DISPLAY_CODES if known else None),
+        "mailer": settings.mailer_codes or (complete_journey.MAILER_CODES if known else None),
+    }
+    return {column: codes for column, codes in declared.items() if codes}
+
+
+def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
+    table = contract.table.removeprefix("raw.")
+    key = dg.AssetKey(contract.table.split("."))
+
+    @lake_asset(
+        contract,
+        QUARANTINE[contract.table],
+        inputs={"drops": Input(f"landing.{table}", weeks=SAME_WEEK, load=False)},
+        group="raw",
+        kinds={"polars", "ducklake"},
+        weeks_per_chunk=1,
+        reports=[
+            dg.AssetCheckSpec(
+                "drop_quality",
+                asset=key,
+                description="Unknown columns, and the share of rows that were set aside.",
+            )
+        ],
+    )
+    def raw(context: TableContext) -> Mapping[str, pl.DataFrame]:
+        (week,) = context.weeks
+        settings = context.settings
+        pseudonyms = secrets.pseudonym_key(settings)
+        admission = Admission(
+            contract=contract,
+            week=week,
+            time_zone=settings.time_zone,
+            pseudonymise=lambda ids: pseudonymise_series(ids, pseudonyms),
+            codes=_codes(contract, settings),
+        )
+        files = landing.drop(settings.landing_dir, table, week).files
+        admitted = []
+        for file in files:
+            rows, textual = landing.read(file, landing=settings.landing_dir, week=week)
+            name = str(file.relative_to(settings.landing_dir))
+            admitted.append(admission.file(rows, name=name, textual=textual))
+        result = admission.week_of_files(admitted)
+        _note(context, key, result)
+        cipher = secrets.quarantine_cipher(settings)
+        return {
+            contract.table: result.frame,
+            QUARANTINE[contract.table].table: result.set_aside.select(
+                pl.lit(week).alias("week_start"),
+                "file",
+                "row",
+                "kind",
+                "column_name",
+                "reason",
+                pl.col("payload").map_elements(
+                    lambda text: cipher.encrypt(text.encode()).decode(), return_dtype=pl.String
+                ),
+                pl.lit(
+                    end_of_week(week, time_zone=settings.time_zone), dtype=pl.Datetime("us")
+                ).alias("known_at"),
+            ),
+        }
+
+    return raw
+
+
+def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
+    """Add a week's counts to the run's, and what somebody should look at to its check."""
+    counts = (
+        context.metadata.setdefault("rows_loaded", 0),
+        context.metadata.setdefault("rows_set_aside", 0),
+    )
+    context.metadata["rows_loaded"] = counts[0] + result.frame.height
+    context.metadata["rows_set_aside"] = counts[1] + result.set_aside.height
+    notes: list[str] = context.metadata.setdefault("notes", [])
+    (week,) = context.weeks
+    if result.unknown_columns:
+        notes.append(
+            f"{week}: ignored unknown column(s) {', '.join(result.unknown_columns)}; add them to "
+            "the contract to keep them"
+        )
+    if result.set_aside.height:
+        first = result.set_aside.row(0, named=True)
+        notes.append(
+            f"{week}: {result.set_aside.height:,} row(s) set aside, e.g. {first['file']} row "
+            f"{first['row']}: {first['reason']}"
+        )
+    loaded, aside = context.metadata["rows_loaded"], context.metadata["rows_set_aside"]
+    share = aside / max(loaded + aside, 1)
+    unknown = any("unknown column" in n for n in notes)
+    context.check_results[:] = [
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name="drop_quality",
+            passed=not unknown and share <= QUARANTINE_WARNING,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(notes)[:2000] or None,
+            metadata={"rows_loaded": loaded, "rows_set_aside": aside, "share_set_aside": share},
+        )
+    ]
+
+
+RAW_TABLES = [_raw_asset(c) for c in RAW]
