@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     def _empty_is_open(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("home", "reports", "landing")
+    @classmethod
+    def _is_absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
+
     @field_validator("first_week", "last_week")
     @classmethod
     def _is_monday(cls, value: date | None) -> date | None:
@@ -139,6 +144,9 @@ class Settings(BaseSettings):
             shutil.copyfile(instance_yaml, self.dagster_home / "dagster.yaml")
         os.environ.setdefault("DAGSTER_HOME", str(self.dagster_home))
         os.environ.setdefault("BENTOML_HOME", str(self.bentoml_home))
+        # Of resources/event_storage.py.
+        os.environ.setdefault("LIFTGRAPH_EVENTS", str(self.dagster_home / "events"))
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         return self
 
 

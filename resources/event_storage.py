@@ -1,0 +1,65 @@
+"""Dagster's event log on SQLite, with a range's events written in one transaction.
+
+A run over 54 weeks reports one event per asset and week: thousands, of which Dagster's own SQLite
+storages commit each by itself, twice, on a new connection (about 20 ms). Here the events that
+Dagster hands over as a batch share one connection and one commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+
+if TYPE_CHECKING:
+    from dagster import EventLogEntry
+
+
+class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
+    """One SQLite file in WAL mode; a connection per thread, a commit per batch."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        self._threads = threading.local()
+        super().__init__(base_dir, inst_data)
+
+    def _engine(self) -> sa.Engine:
+        engine = getattr(self, "_pooled", None)
+        if engine is None:
+            engine = sa.create_engine(
+                self._conn_string,
+                poolclass=sa.pool.QueuePool,
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+            )
+            # A crash of the machine may lose the last events, never damage the file (WAL).
+            sa.event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA synchronous=NORMAL"))
+            self._pooled = engine
+        return engine
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        current = getattr(self._threads, "batch", None)
+        if current is not None:
+            yield current
+            return
+        with self._engine().begin() as connection:
+            yield connection
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events in one transaction: all of them, or none."""
+        with self._engine().begin() as connection:
+            self._threads.batch = connection
+            try:
+                for event in events:
+                    self.store_event(event)
+            finally:
+                self._threads.batch = None
+
+    def dispose(self) -> None:
+        if getattr(self, "_pooled", None) is not None:
+            self._pooled.dispose()
+        super().dispose()
