@@ -13,9 +13,9 @@ from typing import Any
 import dagster as dg
 
 from assets.governance.code_version import code_version
-from assets.lake_asset import CODE_KEY, INPUTS_KEY, KIND_KEY, Input, input_versions
+from assets.lake_asset import Input, graph_metadata, input_versions
 from assets.partitions import WEEKLY, as_weeks
-from resources import partition_status
+from resources import partition_status, run_reaper
 from resources.lake import Lake
 from resources.partition_status import PartitionStatus
 from resources.settings import Settings
@@ -61,6 +61,7 @@ def artifact_asset(
     owner: str,
     description: str,
     partitioned: bool = False,
+    kind: str = "artifact",
     checks: Sequence[dg.AssetCheckSpec] = (),
     automation: dg.AutomationCondition | None = None,
     code: Sequence[Callable] = (),
@@ -75,6 +76,7 @@ def artifact_asset(
         owner: Shown in the UI.
         description: Shown in the UI.
         partitioned: Weekly, or one.
+        kind: ``drop`` for files that change by themselves, else ``artifact``.
         checks: Specs of the checks its function reports; a blocking one that fails stops what is
             downstream, and the artifact counts as failed.
         automation: When Dagster may run it by itself.
@@ -94,7 +96,7 @@ def artifact_asset(
             kinds=kinds,
             owners=[owner],
             code_version=version,
-            metadata={INPUTS_KEY: described, CODE_KEY: version, KIND_KEY: "artifact"},
+            metadata=graph_metadata(inputs=described, version=version, kind=kind),
             ins={
                 n: dg.AssetIn(
                     key=i.key,
@@ -117,6 +119,7 @@ def artifact_asset(
         )
         def compute(context: dg.AssetExecutionContext, **frames: Any) -> Iterator[Any]:
             started = time.perf_counter()
+            run_reaper.hold(context.resources.settings, context.run_id)
             lake: Lake = context.resources.lake
             weeks = as_weeks(context.partition_keys) if partitioned else []
             read = input_versions(

@@ -23,7 +23,7 @@ from assets.governance.code_version import code_version
 from assets.partitions import WEEKLY, WeekWindow, as_weeks, calendar
 from checks.contracts.contract import Contract, ContractReport, validate
 from checks.drops import DropError
-from resources import partition_status
+from resources import partition_status, run_reaper
 from resources.lake import Lake
 from resources.lake_io import Provenance, Validated
 from resources.partition_status import PartitionStatus
@@ -34,9 +34,13 @@ progress = logging.getLogger("liftgraph.progress")
 # Metadata keys that the plan reads from the graph.
 INPUTS_KEY = "liftgraph/inputs"
 CODE_KEY = "liftgraph/code_version"
-KIND_KEY = "liftgraph/asset"
+KIND_KEY = "liftgraph/kind"
+SINCE_KEY = "liftgraph/since"
 
 CONTRACT_CHECK = "contract"
+
+# Often enough to see that it lives.
+SECONDS_BETWEEN_PROGRESS = 5.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class TableContext:
     log: logging.Logger
     run_id: str
     weeks: list[date]
-    metadata: dict[str, dg.MetadataValue | Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     check_results: list[dg.AssetCheckResult] = field(default_factory=list)
 
 
@@ -124,6 +128,7 @@ def lake_asset(
     partitioned: bool = True,
     automation: dg.AutomationCondition | None = None,
     plot: Callable[[pl.DataFrame], dg.MetadataValue] | None = None,
+    since: date | None = None,
     reports: Sequence[dg.AssetCheckSpec] = (),
 ) -> Callable[[TableFunction], dg.AssetsDefinition]:
     """Make a table asset of a function, with its contract as a blocking check.
@@ -136,6 +141,7 @@ def lake_asset(
         weeks_per_chunk: Weeks computed and validated at a time; bounds memory over a range.
         partitioned: Weekly, or replaced whole.
         automation: When Dagster may run it by itself.
+        since: First week that is kept, where not the calendar's first.
         plot: Draws rows per week (``week``, ``rows``) for the UI.
         reports: Further checks, whose results the function appends to ``context.check_results``.
     """
@@ -158,7 +164,7 @@ def lake_asset(
                     io_manager_key="lake_io",
                     automation_condition=automation,
                     metadata=contract_metadata(c)
-                    | {INPUTS_KEY: described, CODE_KEY: version, KIND_KEY: "table"},
+                    | graph_metadata(inputs=described, version=version, kind="table", since=since),
                 )
                 for c in contracts
             },
@@ -205,6 +211,14 @@ def lake_asset(
         return compute
 
     return decorate
+
+
+def graph_metadata(
+    *, inputs: Mapping[str, Any], version: str, kind: str, since: date | None = None
+) -> dict[str, Any]:
+    """What the plan reads of an asset (``assets.governance.graph``)."""
+    metadata = {INPUTS_KEY: dict(inputs), CODE_KEY: version, KIND_KEY: kind}
+    return metadata | ({SINCE_KEY: since.isoformat()} if since else {})
 
 
 def _dep(i: Input) -> dg.AssetDep:
@@ -264,7 +278,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.lake: Lake = self.context.resources.lake
         self.settings: Settings = self.context.resources.settings
-        self.started = time.perf_counter()
+        run_reaper.hold(self.settings, self.context.run_id)
+        self.started = self.said = time.perf_counter()
         self.weeks = as_weeks(self.context.partition_keys) if self.partitioned else []
         self.metadata: dict[str, Any] = {}
         self.check_results_of_function: list[dg.AssetCheckResult] = []
@@ -293,7 +308,8 @@ class _Run:
             seconds = time.perf_counter() - self.started
             for contract in self.contracts:
                 rows = sum(r.rows for r in reports[contract.table])
-                _say(f"{contract.table}: {rows:,} rows in {seconds:.1f} s")
+                if rows or contract is self.contracts[0]:
+                    _say(f"{contract.table}: {rows:,} rows in {seconds:.1f} s")
                 yield dg.Output(
                     Validated(
                         contract=contract,
@@ -320,8 +336,10 @@ class _Run:
         return [self.weeks[i : i + size] for i in range(0, len(self.weeks), size)]
 
     def compute(self, chunk: list[date]) -> Iterator[tuple[Contract, pl.DataFrame]]:
-        if self.weeks_per_chunk and len(self.weeks) > len(chunk):
-            _say(f"{self.name}: {chunk[0]} .. {chunk[-1]} of {self.weeks[-1]}")
+        if time.perf_counter() - self.said > SECONDS_BETWEEN_PROGRESS:
+            done = self.weeks.index(chunk[0])
+            _say(f"{self.name}: {done} of {len(self.weeks)} weeks")
+            self.said = time.perf_counter()
         context = TableContext(
             settings=self.settings,
             lake=self.lake,
@@ -335,7 +353,7 @@ class _Run:
         try:
             made = self.function(context, **frames)
         except DropError as error:
-            self.record_failure(error.weeks or chunk, str(error))
+            self.record_failure(error.weeks or chunk, str(error), self.input_versions())
             raise dg.Failure(description=str(error), allow_retries=False) from error
         tables = made if isinstance(made, Mapping) else {self.name: made}
         for contract in self.contracts:
@@ -430,8 +448,11 @@ class _Run:
         self,
         weeks: Sequence[date],
         reason: str,
-        inputs: Mapping[date | None, Mapping[str, str]] | None = None,
+        inputs: Mapping[date | None, Mapping[str, str]],
     ) -> None:
+        concerned: list[date | None] = [*weeks] or [None]
+        # The rows of the last good run still stand, and so do their version and number.
+        before = partition_status.current(self.lake, [c.table for c in self.contracts])
         with self.lake.write() as connection:
             partition_status.record(
                 connection,
@@ -440,19 +461,26 @@ class _Run:
                         asset=contract.table,
                         week=week,
                         status="failed",
-                        rows=0,
-                        data_version="",
+                        rows=_last(before, contract.table, week)[0],
+                        data_version=_last(before, contract.table, week)[1],
                         contract_version=contract.version,
                         code_version=self.version,
-                        inputs=(inputs or {}).get(week, {}),
+                        inputs=inputs.get(week, {}),
                         run_id=self.context.run_id,
                         seconds=time.perf_counter() - self.started,
                         reason=reason[:4000],
                     )
                     for contract in self.contracts
-                    for week in (weeks or [None])
+                    for week in concerned
                 ],
             )
+
+
+def _last(
+    statuses: Mapping[tuple[str, date | None], PartitionStatus], asset: str, week: date | None
+) -> tuple[int, str]:
+    last = statuses.get((asset, week))
+    return (last.rows, last.data_version) if last else (0, "empty")
 
 
 def input_versions(

@@ -6,11 +6,13 @@ against its contract: whole partitions, in one transaction with their health.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -18,7 +20,7 @@ import polars as pl
 from checks.contracts.contract import Contract, ContractReport
 from checks.contracts.registry import contract_of
 from resources import partition_status
-from resources.lake import Lake
+from resources.lake import Lake, PartitionVersion
 from resources.partition_status import PartitionStatus
 
 
@@ -62,7 +64,7 @@ def table_of(key: dg.AssetKey) -> str:
     return ".".join(key.path)
 
 
-def write_validated(lake: Lake, validated: Validated) -> dict[str, object]:
+def write_validated(lake: Lake, validated: Validated) -> dict[str, Any]:
     """Replace the partitions of ``validated`` and record their health, all or nothing.
 
     Returns:
@@ -92,7 +94,7 @@ def write_validated(lake: Lake, validated: Validated) -> dict[str, object]:
             ],
         )
     rows = sum(v.rows for v in versions)
-    metadata: dict[str, object] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": rows,
         "bytes": lake.table_bytes(contract.table),
         "snapshot_id": lake.snapshot_id(),
@@ -106,9 +108,7 @@ def write_validated(lake: Lake, validated: Validated) -> dict[str, object]:
     return metadata
 
 
-def _combined(versions: Sequence[partition_status.PartitionStatus] | Sequence) -> str:
-    import hashlib
-
+def _combined(versions: Sequence[PartitionVersion]) -> str:
     text = "|".join(f"{v.week}:{v.data_version}" for v in versions)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -93,5 +93,9 @@ def current(
             ).fetchall()
         except duckdb.CatalogException:
             return {}
-    statuses = [PartitionStatus(*row[:7], json.loads(row[7]), *row[8:]) for row in rows]
+    names = _COLUMNS.split(", ")
+    statuses = [
+        PartitionStatus(**(dict(zip(names, row, strict=True)) | {"inputs": json.loads(row[7])}))
+        for row in rows
+    ]
     return {(s.asset, s.week): s for s in statuses}

@@ -22,6 +22,7 @@ def _drop_asset(table: str) -> dg.AssetsDefinition:
             "files of your own are taken as they lie there."
         ),
         partitioned=True,
+        kind="drop",
     )
     def drops(context: ArtifactContext) -> Artifact:
         written = []

@@ -100,13 +100,10 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
 
 def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
     """Add a week's counts to the run's, and what somebody should look at to its check."""
-    counts = (
-        context.metadata.setdefault("rows_loaded", 0),
-        context.metadata.setdefault("rows_set_aside", 0),
-    )
-    context.metadata["rows_loaded"] = counts[0] + result.frame.height
-    context.metadata["rows_set_aside"] = counts[1] + result.set_aside.height
-    notes: list[str] = context.metadata.setdefault("notes", [])
+    metadata = context.metadata
+    loaded = metadata["rows_loaded"] = metadata.get("rows_loaded", 0) + result.frame.height
+    aside = metadata["rows_set_aside"] = metadata.get("rows_set_aside", 0) + result.set_aside.height
+    notes = metadata.setdefault("notes", [])
     (week,) = context.weeks
     if result.unknown_columns:
         notes.append(
@@ -119,7 +116,6 @@ def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
             f"{week}: {result.set_aside.height:,} row(s) set aside, e.g. {first['file']} row "
             f"{first['row']}: {first['reason']}"
         )
-    loaded, aside = context.metadata["rows_loaded"], context.metadata["rows_set_aside"]
     share = aside / max(loaded + aside, 1)
     unknown = any("unknown column" in n for n in notes)
     context.check_results[:] = [

@@ -1,0 +1,57 @@
+"""From Dagster's definitions, and the drops as they lie, to what the plan reasons about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import dagster as dg
+
+from assets.governance.plan import Node, Partition, Plan, make_plan
+from assets.lake_asset import CODE_KEY, INPUTS_KEY, KIND_KEY, SINCE_KEY
+from assets.partitions import calendar
+from resources import landing, partition_status
+from resources.lake import Lake
+from resources.lake_io import table_of
+from resources.settings import Settings
+
+
+def nodes_of(definitions: dg.Definitions) -> dict[str, Node]:
+    """Assets that record their state, in the order of the data flow."""
+    graph = definitions.resolve_asset_graph()
+    nodes = {}
+    for key in graph.toposorted_asset_keys:
+        asset = graph.get(key)
+        metadata = asset.metadata
+        if INPUTS_KEY not in metadata:
+            continue
+        since = metadata.get(SINCE_KEY)
+        nodes[table_of(key)] = Node(
+            asset=table_of(key),
+            inputs=metadata[INPUTS_KEY],
+            code_version=metadata[CODE_KEY],
+            partitioned=asset.is_partitioned,
+            kind=metadata[KIND_KEY],
+            group=asset.group_name or "",
+            since=date.fromisoformat(since) if since else None,
+        )
+    return nodes
+
+
+def observed_drops(settings: Settings) -> Mapping[Partition, str]:
+    """Content versions of every drop as it lies in the landing folder now."""
+    return {
+        (f"landing.{table}", week): landing.drop(settings.landing_dir, table, week).version
+        for table in landing.TABLES
+        for week in calendar()
+    }
+
+
+def current_plan(definitions: dg.Definitions, *, settings: Settings, lake: Lake) -> Plan:
+    """What would run now, and why."""
+    return make_plan(
+        nodes=nodes_of(definitions),
+        statuses=partition_status.current(lake),
+        calendar=calendar(),
+        observed=observed_drops(settings),
+    )

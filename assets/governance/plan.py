@@ -1,0 +1,234 @@
+"""The plan: which partitions would be re-materialised, and why, before anything runs.
+
+A partition is stale when it is missing, when its code or the content of an input week it may see
+has changed, or when its drop has. It may become stale when something upstream of it will run; if
+that run reproduces the same content, it will not. It is blocked when it failed on exactly these
+inputs, or when a week it needs did. Pure: states in, plan out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from statistics import median
+from typing import Any, Literal
+
+from assets.lake_asset import admitted, input_versions
+from models.calendar import week_ranges
+from resources.partition_status import PartitionStatus
+
+Certainty = Literal["stale", "maybe", "blocked"]
+Partition = tuple[str, date | None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """What the plan has to know of an asset.
+
+    Attributes:
+        inputs: Input asset to its window of weeks (see ``assets.lake_asset.admitted``).
+        since: First week that is kept, where not the calendar's first.
+    """
+
+    asset: str
+    inputs: Mapping[str, Mapping[str, Any]]
+    code_version: str
+    partitioned: bool
+    kind: str = "table"
+    group: str = ""
+    since: date | None = None
+
+    def weeks(self, calendar: Sequence[date]) -> list[date | None]:
+        if not self.partitioned:
+            return [None]
+        return [w for w in calendar if self.since is None or w >= self.since]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One partition of the plan."""
+
+    asset: str
+    week: date | None
+    certainty: Certainty
+    why: str
+    rows: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run, in the order of the data flow."""
+
+    entries: Sequence[Entry]
+    order: Sequence[str] = field(default_factory=tuple)
+
+    def of(self, certainty: Certainty) -> list[Entry]:
+        return [e for e in self.entries if e.certainty == certainty]
+
+    @property
+    def fresh(self) -> bool:
+        return not self.of("stale")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Assets that one run can make: same weeks, each after what it is made from."""
+
+    assets: tuple[str, ...]
+    weeks: tuple[date, date] | None
+
+
+def make_plan(
+    *,
+    nodes: Mapping[str, Node],
+    statuses: Mapping[Partition, PartitionStatus],
+    calendar: Sequence[date],
+    observed: Mapping[Partition, str],
+) -> Plan:
+    """Compare what is there with what would be made now.
+
+    Args:
+        nodes: By asset, in the order of the data flow.
+        statuses: The newest state of each partition.
+        calendar: All weeks.
+        observed: Content versions of the drops as they lie in the landing folder.
+    """
+    entries: list[Entry] = []
+    state: dict[Partition, Certainty] = {}
+    for asset, node in nodes.items():
+        weeks = node.weeks(calendar)
+        now = input_versions(described=node.inputs, weeks=weeks, statuses=statuses)
+        typical = _typical(asset, statuses)
+        for week in weeks:
+            verdict = _verdict(
+                node,
+                status=statuses.get((asset, week)),
+                inputs=now[week],
+                observed=observed.get((asset, week)),
+                upstream={
+                    (i, w): state[i, w]
+                    for i, window in node.inputs.items()
+                    for w in admitted(window, week, calendar)
+                    if (i, w) in state
+                },
+            )
+            if verdict is None:
+                continue
+            certainty, why = verdict
+            state[asset, week] = certainty
+            last = statuses.get((asset, week))
+            entries.append(
+                Entry(
+                    asset=asset,
+                    week=week,
+                    certainty=certainty,
+                    why=why,
+                    rows=last.rows if last and last.passed else typical[0],
+                    seconds=last.seconds if last and last.passed else typical[1],
+                )
+            )
+    return Plan(entries=entries, order=tuple(nodes))
+
+
+def _typical(
+    asset: str, statuses: Mapping[Partition, PartitionStatus]
+) -> tuple[int | None, float | None]:
+    """Rows and seconds of the asset's other weeks, for one that has none yet."""
+    known = [s for (a, _), s in statuses.items() if a == asset and s.passed]
+    if not known:
+        return None, None
+    return int(median(s.rows for s in known)), median(s.seconds for s in known)
+
+
+def _verdict(
+    node: Node,
+    *,
+    status: PartitionStatus | None,
+    inputs: Mapping[str, str],
+    observed: str | None,
+    upstream: Mapping[Partition, Certainty],
+) -> tuple[Certainty, str] | None:
+    blocked = sorted({f"{a} {w or ''}".strip() for (a, w), c in upstream.items() if c == "blocked"})
+    if blocked:
+        return "blocked", "waits for " + _some(blocked)
+    own = _own_reason(node, status=status, inputs=inputs, observed=observed)
+    if own is None:
+        coming = sorted({a for (a, _), c in upstream.items() if c in {"stale", "maybe"}})
+        return ("maybe", "if it changes: " + _some(coming)) if coming else None
+    if status is not None and not status.passed and own == "failed":
+        return "blocked", f"failed on the same inputs: {status.reason}"
+    return "stale", own
+
+
+def _own_reason(
+    node: Node,
+    *,
+    status: PartitionStatus | None,
+    inputs: Mapping[str, str],
+    observed: str | None,
+) -> str | None:
+    if status is None:
+        return "never made"
+    if node.kind == "drop":
+        if observed is None or observed == status.data_version:
+            return None
+        return "a drop arrived" if status.data_version == "empty" else "the drop was changed"
+    if status.code_version != node.code_version:
+        return "its code changed"
+    changed = sorted(a for a, v in inputs.items() if status.inputs.get(a) != v)
+    if changed:
+        return "changed: " + _some(changed)
+    return None if status.passed else "failed"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def batches(
+    plan: Plan, nodes: Mapping[str, Node], *, excluding: frozenset[Partition] = frozenset()
+) -> list[Batch]:
+    """Runs to do next: everything surely stale whose inputs are settled or in the same wave.
+
+    What only may be stale waits until its inputs have run: their content may turn out the same.
+
+    Args:
+        plan: Of now.
+        nodes: By asset, in the order of the data flow.
+        excluding: Partitions already tried without success.
+    """
+    weeks_of: dict[str, list[date | None]] = {}
+    unsettled = {e.asset for e in plan.of("maybe")}
+    for entry in plan.of("stale"):
+        if (entry.asset, entry.week) not in excluding:
+            weeks_of.setdefault(entry.asset, []).append(entry.week)
+    found: list[Batch] = []
+    place: dict[str, int] = {}
+    for asset in plan.order:
+        weeks = weeks_of.get(asset)
+        if not weeks:
+            continue
+        inputs = nodes[asset].inputs
+        if any(i in unsettled for i in inputs):
+            unsettled.add(asset)
+            continue
+        after = max((place[i] for i in inputs if i in place), default=-1)
+        dated = [w for w in weeks if w is not None]
+        ranges: list[tuple[date, date] | None] = [*week_ranges(dated)] or [None]
+        for weeks_range in ranges:
+            same = [
+                i
+                for i, b in enumerate(found)
+                if b.weeks == weeks_range and i >= after and len(ranges) == 1
+            ]
+            if same:
+                i = same[0]
+                found[i] = Batch((*found[i].assets, asset), weeks_range)
+            else:
+                found.append(Batch((asset,), weeks_range))
+                i = len(found) - 1
+            place[asset] = max(place.get(asset, -1), i)
+    return found

@@ -1,0 +1,154 @@
+"""Materialising what is stale: plan, run a wave, plan again, until nothing is left to do.
+
+Between waves the plan sees what the last one really changed, so a recomputed partition whose
+content is the same stops there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+
+from assets.governance.graph import current_plan, nodes_of
+from assets.governance.plan import Batch, Partition, Plan, batches
+from models.calendar import weeks_between
+from resources import run_reaper
+from resources.lake import Lake
+from resources.settings import Settings
+
+progress = logging.getLogger("liftgraph.progress")
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One finished run."""
+
+    run_id: str
+    batch: Batch
+    success: bool
+    seconds: float
+    errors: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What bringing the graph up to date came to."""
+
+    ran: list[Ran] = field(default_factory=list)
+    plan: Plan | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.plan is not None and not self.plan.entries and all(r.success for r in self.ran)
+
+
+def run_tags(batch: Batch) -> dict[str, str]:
+    """Tags that make a run cover the batch's weeks."""
+    if batch.weeks is None:
+        return {}
+    first, last = batch.weeks
+    return {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+
+
+def keys_of(batch: Batch) -> list[dg.AssetKey]:
+    return [dg.AssetKey(a.split(".")) for a in batch.assets]
+
+
+def bring_up_to_date(
+    definitions: dg.Definitions,
+    *,
+    settings: Settings,
+    lake: Lake,
+    instance: dg.DagsterInstance,
+    only: Sequence[str] | None = None,
+) -> Outcome:
+    """Materialise every stale partition, in as few runs as the weeks allow.
+
+    Args:
+        definitions: The graph.
+        settings: Of this installation.
+        lake: The lake.
+        instance: Records the runs.
+        only: Assets to restrict to; all by default.
+
+    Returns:
+        The runs, and what is still stale or blocked.
+    """
+    for run in run_reaper.reap(instance, settings):
+        progress.info("reaped run %s: its process is gone", run.run_id)
+    nodes = nodes_of(definitions)
+    outcome = Outcome()
+    tried: set[Partition] = set()
+    while True:
+        outcome.plan = current_plan(definitions, settings=settings, lake=lake)
+        todo = [
+            Batch(assets, b.weeks)
+            for b in batches(outcome.plan, nodes, excluding=frozenset(tried))
+            if (assets := tuple(a for a in b.assets if only is None or a in only))
+        ]
+        if not todo:
+            return outcome
+        for batch in todo:
+            ran = run_batch(definitions, batch, settings=settings, instance=instance)
+            outcome.ran.append(ran)
+            tried |= partitions_of(batch)
+            if not ran.success:
+                # What follows in this wave may need what failed: plan again.
+                break
+
+
+def partitions_of(batch: Batch) -> set[Partition]:
+    weeks: list[date | None] = [*weeks_between(*batch.weeks)] if batch.weeks else [None]
+    return {(a, w) for a in batch.assets for w in weeks}
+
+
+def run_batch(
+    definitions: dg.Definitions,
+    batch: Batch,
+    *,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+) -> Ran:
+    """Run one batch in this process."""
+    started = time.perf_counter()
+    weeks = f"{batch.weeks[0]} .. {batch.weeks[1]}" if batch.weeks else "no weeks"
+    progress.info("run: %d asset(s), %s", len(batch.assets), weeks)
+    job = definitions.get_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=keys_of(batch),
+        tags=run_tags(batch) | {run_reaper.PROCESS_TAG: str(os.getpid())},
+        raise_on_error=False,
+    )
+    run_reaper.release(settings, result.run_id)
+    errors = tuple(
+        _message(event) for event in result.all_events if event.event_type_value == "STEP_FAILURE"
+    )
+    for error in errors:
+        progress.error("failed: %s", error)
+    return Ran(
+        run_id=result.run_id,
+        batch=batch,
+        success=result.success,
+        seconds=time.perf_counter() - started,
+        errors=errors,
+    )
+
+
+def _message(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error else event.message}"
