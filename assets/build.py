@@ -1,0 +1,41 @@
+"""All assets, checks, jobs, schedules, sensors and resources, put together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.governance.automation import (
+    automation,
+    late_data_schedule,
+    weekly_job,
+    weekly_schedule,
+)
+from assets.landing.drops import DROPS
+from assets.landing.raw import RAW_TABLES
+from resources.lake import Lake
+from resources.lake_io import LakeIOManager
+from resources.settings import Settings, get_settings
+
+
+def default_resources(settings: Settings) -> dict[str, Any]:
+    lake = Lake.of(settings)
+    return {"settings": settings, "lake": lake, "lake_io": LakeIOManager(lake)}
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The graph.
+
+    Args:
+        resource_overrides: Resources to use in place of the default ones, for tests.
+    """
+    settings = get_settings().prepare()
+    definitions = dg.Definitions(
+        assets=[*DROPS, *RAW_TABLES],
+        jobs=[weekly_job],
+        schedules=[weekly_schedule, late_data_schedule],
+        sensors=automation(lambda: definitions),
+        resources=default_resources(settings) | dict(resource_overrides or {}),
+        executor=dg.in_process_executor,
+    )
+    return definitions

@@ -1,0 +1,149 @@
+"""When the graph runs by itself: the weekly schedule, the late-data schedule, and two sensors."""
+
+import hashlib
+import time
+from datetime import date
+
+import dagster as dg
+
+from assets.governance.graph import current_plan, nodes_of
+from assets.governance.plan import Batch, Plan, batches
+from assets.governance.runner import keys_of, run_tags
+from assets.partitions import calendar
+from models.calendar import ONE_WEEK
+from resources import landing, run_reaper
+from resources.lake import Lake
+from resources.settings import Settings
+
+# A file whose last byte is younger may still be growing.
+SETTLE_SECONDS = 10
+# What runs weekly: everything with weeks, up to the scores.
+WEEKLY_GROUPS = ("landing", "raw", "warehouse", "features", "labels", "ranking")
+
+weekly_job = dg.define_asset_job(
+    "weekly",
+    selection=dg.AssetSelection.groups(*WEEKLY_GROUPS),
+    description="Everything with weeks, for the weeks it is asked for.",
+)
+
+
+def _request(first: date, last: date, *, key: str) -> dg.RunRequest:
+    return dg.RunRequest(run_key=key, tags=run_tags(Batch(assets=(), weeks=(first, last))))
+
+
+@dg.schedule(
+    job=weekly_job,
+    cron_schedule="0 6 * * 1",
+    execution_timezone="America/New_York",
+    description="Mondays: raw data of the week that ended, features and scores of the one begun.",
+)
+def weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    weeks = calendar()
+    return _request(
+        weeks[-2], weeks[-1], key=f"weekly {weeks[-1]} {context.scheduled_execution_time:%F}"
+    )
+
+
+@dg.schedule(
+    job=weekly_job,
+    cron_schedule="0 6 * * 3",
+    execution_timezone="America/New_York",
+    required_resource_keys={"settings"},
+    description="Wednesdays: the trailing weeks again, for late and corrected data.",
+)
+def late_data_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    settings: Settings = context.resources.settings
+    weeks = calendar()
+    first = max(weeks[0], weeks[-1] - settings.late_weeks * ONE_WEEK)
+    day = context.scheduled_execution_time.date()
+    return _request(first, weeks[-1], key=f"late {weeks[-1]} {day}")
+
+
+def unsettled_drops(settings: Settings, *, now: float) -> list[str]:
+    """Files that may still be growing."""
+    return [
+        str(file.relative_to(settings.landing_dir))
+        for table in landing.TABLES
+        for week in landing.weeks_dropped(settings.landing_dir, table)
+        for file in landing.drop(settings.landing_dir, table, week).files
+        if now - file.stat().st_mtime < SETTLE_SECONDS
+    ]
+
+
+def run_requests(plan: Plan, found: list[Batch]) -> list[dg.RunRequest]:
+    """One run per batch; the key names what is stale, so that a request is made once."""
+    requests = []
+    for batch in found:
+        stale = [f"{e.asset}@{e.week}:{e.why}" for e in plan.of("stale") if e.asset in batch.assets]
+        digest = hashlib.sha256("|".join([*stale, str(batch.weeks)]).encode()).hexdigest()[:16]
+        requests.append(
+            dg.RunRequest(run_key=digest, asset_selection=keys_of(batch), tags=run_tags(batch))
+        )
+    return requests
+
+
+def automation(definitions_of) -> list:
+    """Schedules and sensors of the graph.
+
+    Args:
+        definitions_of: Returns the definitions; called when a sensor ticks, since they hold it.
+    """
+
+    @dg.sensor(
+        asset_selection=dg.AssetSelection.all(),
+        minimum_interval_seconds=60,
+        required_resource_keys={"settings", "lake"},
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            "Finds new, late and corrected drops and everything stale by content or code, and "
+            "runs it week by week. Weeks whose checks failed hold back only what needs them "
+            "(quality.partition_status)."
+        ),
+    )
+    def stale_partitions(context: dg.SensorEvaluationContext):
+        settings: Settings = context.resources.settings
+        lake: Lake = context.resources.lake
+        growing = unsettled_drops(settings, now=time.time())
+        if growing:
+            return dg.SkipReason(f"still being written: {', '.join(growing[:5])}")
+        strange = landing.misplaced(settings.landing_dir)
+        for line in strange:
+            context.log.warning("landing: %s", line)
+        busy = context.instance.get_runs_count(
+            dg.RunsFilter(
+                statuses=[
+                    dg.DagsterRunStatus.QUEUED,
+                    dg.DagsterRunStatus.STARTING,
+                    dg.DagsterRunStatus.STARTED,
+                ]
+            )
+        )
+        if busy:
+            return dg.SkipReason(f"{busy} run(s) under way; what they leave stale comes next")
+        definitions = definitions_of()
+        plan = current_plan(definitions, settings=settings, lake=lake)
+        todo = batches(plan, nodes_of(definitions))
+        if not todo:
+            blocked = plan.of("blocked")
+            if blocked:
+                return dg.SkipReason(
+                    f"{len(blocked)} partition(s) blocked, e.g. {blocked[0].asset} "
+                    f"{blocked[0].week}: {blocked[0].why}"
+                )
+            return dg.SkipReason("nothing is stale")
+        return run_requests(plan, todo)
+
+    @dg.sensor(
+        minimum_interval_seconds=60,
+        required_resource_keys={"settings"},
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        job=weekly_job,
+        description="Fails runs whose process is gone, so that they cannot hold the queue.",
+    )
+    def reaper(context: dg.SensorEvaluationContext):
+        reaped = run_reaper.reap(context.instance, context.resources.settings)
+        if not reaped:
+            return dg.SkipReason("no dead run")
+        return dg.SkipReason("failed dead run(s) " + ", ".join(r.run_id for r in reaped))
+
+    return [stale_partitions, reaper]

@@ -1,0 +1,187 @@
+"""The command line: ``python -m liftgraph --help``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+console = Console(stderr=True, highlight=False)
+
+
+class _Elapsed(logging.Handler):
+    """Progress lines with the seconds since the start."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.started = time.perf_counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        seconds = time.perf_counter() - self.started
+        style = "bold red" if record.levelno >= logging.ERROR else ""
+        console.print(f"[dim]{seconds:6.1f} s[/dim]  ", end="")
+        console.print(record.getMessage(), style=style, markup=False)
+
+
+def show_progress() -> None:
+    """Print progress lines; keep the libraries' own chatter to warnings."""
+    logger = logging.getLogger("liftgraph.progress")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not any(isinstance(h, _Elapsed) for h in logger.handlers):
+        logger.addHandler(_Elapsed())
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def graph() -> Iterator[tuple]:
+    """Settings, lake, definitions and instance of this installation."""
+    import dagster as dg
+
+    from definitions import defs
+    from resources.lake import Lake
+    from resources.settings import get_settings
+
+    settings = get_settings().prepare()
+    with dg.DagsterInstance.get() as instance:
+        yield settings, Lake.of(settings), defs, instance
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """Entry point."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines, to standard output.")
+@click.option("--all", "everything", is_flag=True, help="Every partition, not one line per asset.")
+def plan(*, as_json: bool, everything: bool) -> None:
+    """Say what would be re-materialised and why; run nothing."""
+    from assets.governance.graph import current_plan
+
+    with graph() as (settings, lake, defs, _):
+        found = current_plan(defs, settings=settings, lake=lake)
+    if as_json:
+        rows = [e.__dict__ | {"week": str(e.week) if e.week else None} for e in found.entries]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    if not found.entries:
+        console.print("Everything is up to date.")
+        return
+    table = Table(title="What would be re-materialised", title_justify="left")
+    for heading in ("asset", "weeks", "", "why", "rows", "seconds"):
+        table.add_column(heading, justify="right" if heading in {"rows", "seconds"} else "left")
+    groups: dict[tuple, list] = {}
+    for e in found.entries:
+        groups.setdefault((e.asset, e.certainty, e.week if everything else e.why), []).append(e)
+    for (asset, certainty, _), entries in groups.items():
+        rows = [e.rows for e in entries if e.rows is not None]
+        seconds = [e.seconds for e in entries if e.seconds is not None]
+        table.add_row(
+            asset,
+            _weeks([e.week for e in entries]),
+            {"stale": "will run", "maybe": "may run", "blocked": "blocked"}[certainty],
+            entries[0].why,
+            f"{sum(rows):,}" if rows else "?",
+            f"{sum(seconds):.1f}" if seconds else "?",
+        )
+    console.print(table)
+    counts = Counter(e.certainty for e in found.entries)
+    models = sorted({e.asset for e in found.entries if e.asset.startswith("models.")})
+    total = sum(e.seconds or 0 for e in found.of("stale"))
+    console.print(
+        f"{counts['stale']} partition(s) will run (about {total:.0f} s where known), "
+        f"{counts['maybe']} may run if their inputs change, {counts['blocked']} blocked. "
+        f"Models downstream: {', '.join(models) or 'none'}."
+    )
+    console.print("Run it with `make run`, or pick assets in the UI with `make dev`.")
+
+
+def _weeks(weeks: list[date | None]) -> str:
+    from models.calendar import week_ranges
+
+    dated = [w for w in weeks if w is not None]
+    if not dated:
+        return "-"
+    ranges = week_ranges(dated)
+    text = ", ".join(str(a) if a == b else f"{a} .. {b}" for a, b in ranges[:3])
+    return text + (f" and {len(ranges) - 3} more" if len(ranges) > 3 else "")  # noqa: PLR2004
+
+
+@main.command()
+@click.argument("assets", nargs=-1)
+def run(assets: tuple[str, ...]) -> None:
+    """Materialise what is stale; only ASSETS (schema.name), if any are given."""
+    from assets.governance.runner import bring_up_to_date
+
+    show_progress()
+    with graph() as (settings, lake, defs, instance):
+        outcome = bring_up_to_date(
+            defs, settings=settings, lake=lake, instance=instance, only=assets or None
+        )
+    if not outcome.ran:
+        console.print("Everything is up to date.")
+    failed = [r for r in outcome.ran if not r.success]
+    for ran in failed:
+        for error in ran.errors:
+            console.print(f"failed: {error}", style="red", markup=False)
+    blocked = outcome.plan.of("blocked") if outcome.plan else []
+    if blocked:
+        console.print(f"{len(blocked)} partition(s) are blocked; `make plan` says by what.")
+    sys.exit(1 if failed or blocked else 0)
+
+
+@main.command()
+def reap() -> None:
+    """Fail runs whose process is gone, so that they do not hold the queue."""
+    from datetime import timedelta
+
+    from resources import run_reaper
+
+    with graph() as (settings, _, _, instance):
+        reaped = run_reaper.reap(instance, settings, grace=timedelta(0))
+    console.print(f"{len(reaped)} dead run(s) failed.")
+
+
+@main.command()
+@click.argument("table")
+@click.option("--week", type=click.DateTime(["%Y-%m-%d"]), help="Only this week's rows.")
+@click.option("--most", default=20, show_default=True, help="Rows to show.")
+def quarantine(*, table: str, week, most: int) -> None:
+    """Show what was set aside of TABLE (e.g. basket_lines), rows decrypted, to mend and resend."""
+    from checks.contracts.quarantine import QUARANTINE
+    from resources.lake import Lake
+    from resources.secrets import quarantine_cipher
+    from resources.settings import get_settings
+
+    settings = get_settings().prepare()
+    if f"raw.{table}" not in QUARANTINE:
+        known = ", ".join(sorted(t.removeprefix("raw.") for t in QUARANTINE))
+        raise click.BadParameter(f"no table {table!r}; there are {known}")
+    day = week.date() if week else None
+    rows = (
+        Lake.of(settings)
+        .scan(QUARANTINE[f"raw.{table}"], first=day, last=day)
+        .sort("week_start", "file", "row")
+        .collect()
+    )
+    cipher = quarantine_cipher(settings)
+    for row in rows.head(most).iter_rows(named=True):
+        sent = cipher.decrypt(row["payload"].encode()).decode() if row["payload"] else ""
+        click.echo(f"{row['file']} row {row['row']} [{row['kind']}] {row['reason']}\n    {sent}")
+    console.print(
+        f"{rows.height:,} row(s) set aside" + (", the first shown" if rows.height > most else "")
+    )
+
+
+if __name__ == "__main__":
+    main()
