@@ -1,0 +1,3 @@
+{{ config(materialized='view', post_hook='{{ log_column_metadata() }}') }}
+
+{{ history(ref('dim_household'), id='household_id') }}
