@@ -1,0 +1,223 @@
+"""Packaging: a booster becomes a BentoML model, and with the service's code a bento.
+
+``python -m bentos.packaging MODEL.ubj --label model_version=3 ...`` prints the tags as JSON.
+Versions are content hashes, so packaging the same thing twice gives the same tags and no second
+bento.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from resources import telemetry
+from resources.settings import PROJECT
+
+BENTO_NAME = "liftgraph"
+SERVICE = "bentos.service:LiftGraph"
+VERSION_LENGTH = 16
+# All that the service imports; the rest of the project stays out of the bento.
+INCLUDE = (
+    "bentos/*.py",
+    "models/*.py",
+    "models/*/*.py",
+    "resources/__init__.py",
+    "resources/online_snapshot.py",
+    "resources/secrets.py",
+    "resources/settings.py",
+    "resources/telemetry.py",
+)
+# What a container installs; pinned to what is installed here.
+PACKAGES = (
+    "bentoml",
+    "cryptography",
+    "fastapi",
+    "httptools",
+    "narwhals",
+    "numpy",
+    "orjson",
+    "polars",
+    "pydantic",
+    "pydantic-settings",
+    "tzdata",
+    "uvloop",
+    "xgboost",
+)
+# Ten times the usual: a build that takes longer hangs.
+BUILD_TIMEOUT_SECONDS = 120
+
+
+class PackagingError(RuntimeError):
+    """The model could not be packaged; the message holds BentoML's own."""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """What packaging made.
+
+    Attributes:
+        bento: Tag of the bento, ``liftgraph:<hash of model, labels and code>``.
+        model: Tag of the BentoML model, ``liftgraph_ranker:<hash of booster and labels>``.
+        built: False when the same bento was there already.
+        seconds: Wall time.
+    """
+
+    bento: str
+    model: str
+    built: bool
+    seconds: float
+
+
+def package(model_ubj: Path | bytes, labels: Mapping[str, str], *, bentoml_home: Path) -> Packaged:
+    """Package a booster in a process of its own: BentoML changes folder and stores globally.
+
+    Args:
+        model_ubj: The booster as UBJSON, or the path of its file. Never a pickle.
+        labels: ``model_version``, ``data_snapshot``, ``feature_set_hash`` and ``git_revision``.
+        bentoml_home: Where models and bentos are stored.
+
+    Returns:
+        The tags.
+
+    Raises:
+        PackagingError: A label is missing, the booster is damaged, or BentoML failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="liftgraph-package-") as folder:
+        if isinstance(model_ubj, bytes):
+            path = Path(folder) / "model.ubj"
+            path.write_bytes(model_ubj)
+        else:
+            path = model_ubj
+        command = [sys.executable, "-m", __spec__.name, str(path.absolute())]
+        for name, value in labels.items():
+            command += ["--label", f"{name}={value}"]
+        done = subprocess.run(  # noqa: S603 - our own module, no shell
+            command,
+            cwd=PROJECT,
+            env={**os.environ, "BENTOML_HOME": str(bentoml_home.absolute())},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_SECONDS,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise PackagingError(done.stderr.strip() or f"packaging ended with {done.returncode}")
+    return Packaged(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
+    """As ``package``, in this process and the stores of ``BENTOML_HOME``."""
+    import bentoml
+    from bentoml.exceptions import BentoMLException, NotFound
+
+    from bentos.ranker_model import MODEL_NAME, REQUIRED_LABELS, ModelError, read_booster
+
+    started = time.perf_counter()
+    missing = [name for name in REQUIRED_LABELS if not labels.get(name)]
+    if missing:
+        raise PackagingError(f"label(s) {', '.join(missing)} are missing: every model is traceable")
+    if not model_ubj.is_file():
+        raise PackagingError(f"there is no model file {model_ubj}: train a model first")
+
+    model_tag = f"{MODEL_NAME}:{_version(_file_digest(model_ubj), labels)}"
+    bento_tag = f"{BENTO_NAME}:{_version(model_tag, source_digests(PROJECT), _requirements())}"
+    try:
+        try:
+            bentoml.models.get(model_tag)
+        except NotFound:
+            read_booster(model_ubj, name=str(model_ubj))
+            _save_model(model_tag, model_ubj, labels)
+        try:
+            bentoml.bentos.get(bento_tag)
+            built = False
+        except NotFound:
+            _build(bento_tag, model_tag, labels)
+            built = True
+    except ModelError as error:
+        raise PackagingError(str(error)) from error
+    except BentoMLException as error:
+        raise PackagingError(f"BentoML could not package {bento_tag}: {error}") from error
+    return Packaged(
+        bento=bento_tag,
+        model=model_tag,
+        built=built,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def source_digests(project: Path) -> dict[str, str]:
+    """SHA-256 of every source file that goes into a bento, by path."""
+    files = sorted({path for pattern in INCLUDE for path in project.glob(pattern)})
+    return {str(path.relative_to(project)): _file_digest(path) for path in files}
+
+
+def _save_model(tag: str, model_ubj: Path, labels: Mapping[str, str]) -> None:
+    import bentoml
+
+    from bentos.ranker_model import MODEL_FILE
+
+    with bentoml.models.create(tag, labels=dict(labels)) as model:
+        shutil.copyfile(model_ubj, model.path_of(MODEL_FILE))
+
+
+def _build(tag: str, model_tag: str, labels: Mapping[str, str]) -> None:
+    import bentoml
+
+    name, _, version = tag.partition(":")
+    bentoml.bentos.build(
+        SERVICE,
+        name=name,
+        version=version,
+        labels=dict(labels),
+        description="Ranked offers for households; see /openapi.json of the running service.",
+        include=list(INCLUDE),
+        exclude=["tests/", ".venv/", ".liftgraph/", "__pycache__/"],
+        # Locking would ask a package index; the versions are pinned already.
+        python={"packages": _requirements(), "lock_packages": False},
+        models=[model_tag],
+        build_ctx=str(PROJECT),
+    )
+
+
+def _requirements() -> list[str]:
+    return [f"{name}=={metadata.version(name)}" for name in PACKAGES]
+
+
+def _version(*parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="bentos.packaging", description=__doc__)
+    parser.add_argument("model", type=Path, help="the booster's UBJSON file")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="repeat for each label"
+    )
+    given = parser.parse_args(arguments)
+    telemetry.switch_off()
+    labels = dict(label.split("=", 1) for label in given.label)
+    try:
+        packaged = package_here(given.model, labels)
+    except PackagingError as error:
+        sys.exit(f"packaging failed: {error}")
+    print(json.dumps(asdict(packaged)))
+
+
+if __name__ == "__main__":
+    main()

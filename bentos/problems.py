@@ -1,0 +1,121 @@
+"""Errors as ``application/problem+json`` (RFC 9457): what went wrong, which field, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import Response
+
+from bentos.decision_log import DecisionLogError
+from bentos.engine import NotReadyError
+from bentos.schemas import FieldError, Problem
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE_PREFIX = "urn:liftgraph:problem:"
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        content=orjson.dumps(problem.model_dump()),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """422 from Pydantic's errors. Values are never echoed: one may be a household id."""
+    found = [FieldError(field=_field(error), reason=str(error["msg"])) for error in errors]
+    return Problem(
+        type=f"{_TYPE_PREFIX}invalid-input",
+        title="The request is not valid",
+        status=422,
+        detail="; ".join(f"{e.field}: {e.reason}" for e in found),
+        remedy="Correct the fields named in errors; /openapi.json has the schema and examples. "
+        "Send JSON with Content-Type: application/json.",
+        errors=found,
+    )
+
+
+def not_ready(reason: str) -> Problem:
+    return Problem(
+        type=f"{_TYPE_PREFIX}not-ready",
+        title="The service cannot answer yet",
+        status=503,
+        detail=reason,
+        remedy="Run `make demo`, or materialise the serving assets; /status lists what is missing.",
+    )
+
+
+def log_unwritable(reason: str) -> Problem:
+    return Problem(
+        type=f"{_TYPE_PREFIX}decision-log",
+        title="The decision could not be logged",
+        status=503,
+        detail=reason,
+        remedy="Free disk space or restore the permissions of the decision log's folder; then "
+        "send the request again.",
+    )
+
+
+def not_found(path: str) -> Problem:
+    return Problem(
+        type=f"{_TYPE_PREFIX}not-found",
+        title="There is no such page",
+        status=404,
+        detail=f"{path} is not an endpoint of this service",
+        remedy="See /openapi.json for the endpoints.",
+    )
+
+
+def method_not_allowed(path: str, method: str, allowed: str) -> Problem:
+    return Problem(
+        type=f"{_TYPE_PREFIX}method-not-allowed",
+        title="The method is not allowed here",
+        status=405,
+        detail=f"{path} does not take {method}",
+        remedy=f"Use {allowed}.",
+    )
+
+
+def internal_error() -> Problem:
+    return Problem(
+        type=f"{_TYPE_PREFIX}internal",
+        title="The service failed",
+        status=500,
+        detail="An unexpected error occurred; the service log has the trace",
+        remedy="Send the request again; if it fails again, report the time of the request.",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of ``app`` the problem form."""
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        return problem_response(invalid_input(error.errors()))
+
+    @app.exception_handler(NotReadyError)
+    async def _not_ready(_: Request, error: NotReadyError) -> Response:
+        return problem_response(not_ready(str(error)), headers={"Retry-After": "5"})
+
+    @app.exception_handler(DecisionLogError)
+    async def _unlogged(_: Request, error: DecisionLogError) -> Response:
+        return problem_response(log_unwritable(str(error)), headers={"Retry-After": "5"})
+
+    @app.exception_handler(Exception)
+    async def _unexpected(_: Request, _error: Exception) -> Response:
+        # Starlette raises the error again after this reply, so the server logs its trace.
+        return problem_response(internal_error())
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    # ("body", "k") is k; a body that is no JSON has no field of its own.
+    location = [str(part) for part in error["loc"] if part != "body"]
+    if not location or error["type"] == "json_invalid":
+        return "body"
+    return ".".join(location)

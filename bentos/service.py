@@ -1,0 +1,71 @@
+"""The BentoML service: one class, one mounted app, and what a worker process needs to be quick."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from typing import Any
+
+import bentoml
+from starlette.exceptions import HTTPException
+
+from bentos.app import build_app
+from bentos.child import end_with_parent
+from bentos.engine import Engine
+from bentos.ranker_model import MODEL_NAME, load_ranker
+from bentos.settings import ServingSettings
+
+# Requests never wait longer than this for an answer.
+TIMEOUT_SECONDS = 10
+
+app = build_app()
+
+
+@bentoml.asgi_app(app, path="/")
+@bentoml.service(
+    name="liftgraph",
+    workers=1,
+    traffic={"timeout": TIMEOUT_SECONDS},
+    # The access log and a span per request halve the throughput; the decision log says more.
+    logging={"access": {"enabled": False}},
+    tracing={"sample_rate": 0.0, "excluded_urls": [".*"]},
+)
+class LiftGraph:
+    """Ranks offers for households."""
+
+    def __init__(self) -> None:
+        if bentoml.server_context.worker_index is not None:
+            end_with_parent()
+        settings = ServingSettings()
+        bento = getattr(LiftGraph, "bento", None)
+        self._engine = Engine(
+            settings,
+            load_model=functools.partial(load_ranker, settings.model_tag or _model_tag(bento)),
+            bento=str(bento.tag) if bento is not None else None,
+        )
+        app.state.engine = self._engine
+        app.state.poll_seconds = settings.snapshot_poll_seconds
+        _settle_garbage_collector()
+
+    def __is_ready__(self) -> bool:
+        problem = self._engine.blocking_problem
+        if problem is not None:
+            # Raised, so that whoever waits for readiness reads why.
+            raise HTTPException(status_code=503, detail=problem)
+        return True
+
+
+def _model_tag(bento: Any) -> str:
+    """The model the bento was built with; from source, the newest packaged."""
+    if bento is not None:
+        for model in bento.info.all_models:
+            if model.tag.name == MODEL_NAME:
+                return str(model.tag)
+    return f"{MODEL_NAME}:latest"
+
+
+def _settle_garbage_collector() -> None:
+    """Keep what start-up allocated out of every later collection: they stalled requests 100 ms+."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)

@@ -1,0 +1,175 @@
+"""A small world to serve: four households, a booster that likes spend, a key, and a snapshot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import xgboost as xgb
+
+from bentos.engine import Engine
+from bentos.ranker_model import RankerModel, read_booster
+from bentos.settings import ServingSettings
+from models.pseudonyms import pseudonymise
+from models.serving.snapshot import SnapshotManifest, snapshot_arrays
+from resources.online_snapshot import write_snapshot
+
+FEATURES = ["spend", "weeks_since"]
+FEATURE_SET_HASH = "f00d"
+KEY = "a key for tests, and long enough"
+LABELS = {
+    "model_version": "7",
+    "data_snapshot": "42",
+    "feature_set_hash": FEATURE_SET_HASH,
+    "git_revision": "0123abc",
+}
+# The coming week of the default calendar: the week these features stand at the start of.
+AS_OF = date(2018, 1, 1)
+KNOWN_AT = datetime.fromisoformat("2018-01-01T05:00")
+RAW_IDS = ("1", "2", "3", "4")
+CANDIDATES_EACH = 12
+
+
+def spends(household: int, shift: int = 0) -> list[float]:
+    """Each household's spend per candidate: a permutation, so that its ranking is its own."""
+    return [float((7 * i + household + shift) % CANDIDATES_EACH) for i in range(CANDIDATES_EACH)]
+
+
+def product_ids(household: int) -> list[str]:
+    return [f"{household}{i:03d}" for i in range(CANDIDATES_EACH)]
+
+
+def best_first(household: int, shift: int = 0) -> list[str]:
+    """The ranking that spend alone gives."""
+    pairs = zip(spends(household, shift), product_ids(household), strict=True)
+    return [product for _, product in sorted(pairs, key=lambda pair: -pair[0])]
+
+
+@dataclass(frozen=True)
+class World:
+    """A home folder with everything the service reads."""
+
+    home: Path
+    model_ubj: Path
+
+    @property
+    def online(self) -> Path:
+        return self.home / "online"
+
+    @property
+    def settings(self) -> ServingSettings:
+        return ServingSettings(home=self.home)
+
+    def publish(
+        self,
+        *,
+        shift: int = 0,
+        features: list[str] | None = None,
+        feature_set_hash: str = FEATURE_SET_HASH,
+        known_at: datetime = KNOWN_AT,
+    ) -> SnapshotManifest:
+        """Write a snapshot; another ``shift`` gives other rankings."""
+        names = features or FEATURES
+        rows = [
+            {
+                "household_id": pseudonymise(raw_id, KEY.encode()),
+                "product_id": product,
+                "source": "personal",
+                **dict.fromkeys(names, 0.0),
+                names[0]: spend,
+            }
+            for raw_id in RAW_IDS
+            for product, spend in zip(
+                product_ids(int(raw_id)), spends(int(raw_id), shift), strict=True
+            )
+        ]
+        popular = pl.DataFrame(
+            {
+                "product_id": ["popular-a", "popular-b", "popular-c"],
+                "source": "popular",
+                names[0]: [1.0, 3.0, 2.0],
+                **dict.fromkeys(names[1:], 0.0),
+            }
+        )
+        products = pl.DataFrame({"product_id": ["popular-a", "1000"], "category": ["FRUIT", "TEA"]})
+        arrays, dictionary = snapshot_arrays(
+            pl.DataFrame(rows), popular=popular, feature_names=names, products=products
+        )
+        return write_snapshot(
+            self.online,
+            arrays,
+            dictionary,
+            as_of=AS_OF,
+            known_at=known_at,
+            data_snapshot=f"data-{shift}",
+            feature_set_hash=feature_set_hash,
+        )
+
+    def model(self, **changes: object) -> RankerModel:
+        booster = read_booster(self.model_ubj, name="ranker")
+        values: dict = {
+            "booster": booster,
+            "tag": "liftgraph_ranker:test",
+            "version": LABELS["model_version"],
+            "feature_names": tuple(booster.feature_names or ()),
+            "feature_set_hash": FEATURE_SET_HASH,
+            "labels": LABELS,
+        }
+        return RankerModel(**{**values, **changes})
+
+    def engine(self, load_model: Callable[[], RankerModel | None] | None = None) -> Engine:
+        return Engine(self.settings, load_model=load_model or self.model)
+
+    def log_lines(self) -> list[bytes]:
+        files = sorted((self.home / "decisions").glob("*.jsonl"))
+        return [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
+
+
+def train(path: Path) -> None:
+    """A booster that orders by spend, exactly."""
+    spend = np.tile(np.arange(CANDIDATES_EACH, dtype=np.float32), 20)
+    rows = np.column_stack([spend, np.zeros_like(spend)])
+    data = xgb.DMatrix(rows, label=spend, feature_names=FEATURES)
+    parameters = {"max_depth": 6, "eta": 1.0, "lambda": 0.0, "nthread": 1, "seed": 1}
+    xgb.train(parameters, data, num_boost_round=3).save_model(path)
+
+
+def make_world(home: Path, model_ubj: Path) -> World:
+    (home / "secrets").mkdir(parents=True)
+    (home / "secrets" / "pseudonym.key").write_text(KEY)
+    return World(home=home, model_ubj=model_ubj)
+
+
+@pytest.fixture(scope="session")
+def model_ubj(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.ubj"
+    train(path)
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, model_ubj: Path) -> World:
+    return make_world(tmp_path / "home", model_ubj)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("LIFTGRAPH_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def bytecode_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Child processes compile the big libraries once, also where the environment forbids it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield

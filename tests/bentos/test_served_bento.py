@@ -1,0 +1,235 @@
+"""The real thing: a bento is built, served by its own process, asked, swapped, and stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from bentos.packaging import Packaged, PackagingError, package
+from bentos.schemas import RankOffersReply
+from bentos.server import RunningServer, ServerError, serve, start, wait_until_ready
+from tests.bentos.conftest import KEY, LABELS, World, best_first, make_world
+
+pytestmark = pytest.mark.slow
+
+# The first child compiles the libraries it imports, beside whatever else runs.
+READY_SECONDS = 150.0
+STOP_SECONDS = 20.0
+SWAPS = 12
+TOP = 4
+
+
+@pytest.fixture(scope="module")
+def served_world(tmp_path_factory: pytest.TempPathFactory, model_ubj: Path) -> World:
+    return make_world(tmp_path_factory.mktemp("served") / "home", model_ubj)
+
+
+@pytest.fixture(scope="module")
+def packaged(served_world: World, bytecode_cache: None) -> Packaged:
+    return package(served_world.model_ubj, LABELS, bentoml_home=served_world.settings.bentoml_home)
+
+
+@pytest.fixture(scope="module")
+def server(served_world: World, packaged: Packaged) -> Iterator[RunningServer]:
+    served_world.publish()
+    running = start(
+        packaged.bento,
+        home=served_world.home,
+        environment={"LIFTGRAPH_SNAPSHOT_POLL_SECONDS": "0.05"},
+    )
+    try:
+        wait_until_ready(running, timeout_seconds=READY_SECONDS)
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def reason_it_is_not_ready(running: RunningServer) -> str:
+    """What ``/readyz`` says once the worker is up."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            wait_until_ready(running, timeout_seconds=1)
+        except ServerError as error:
+            if "/readyz answered 503" in str(error):
+                return str(error)
+    return "it never answered"
+
+
+def listening(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def test_packaging_again_builds_nothing(served_world: World, packaged: Packaged) -> None:
+    store = served_world.settings.bentoml_home
+    again = package(served_world.model_ubj.read_bytes(), LABELS, bentoml_home=store)
+    assert packaged.built
+    assert not again.built
+    assert (again.bento, again.model) == (packaged.bento, packaged.model)
+    name, version = packaged.bento.split(":")
+    assert [p.name for p in (store / "bentos" / name).iterdir() if p.is_dir()] == [version]
+
+
+def test_the_bento_holds_the_service_its_model_and_nothing_else(
+    served_world: World, packaged: Packaged
+) -> None:
+    store = served_world.settings.bentoml_home
+    bento = store / "bentos" / packaged.bento.replace(":", "/")
+    rooms = {path.name for path in (bento / "src").iterdir()}
+    assert rooms <= {"bentos", "models", "resources", "bentofile.yaml"}
+    assert not list(bento.rglob("*.pkl"))
+    described = (bento / "bento.yaml").read_text()
+    assert packaged.model in described
+    for name, value in LABELS.items():
+        assert f"{name}: " in described
+        assert value in described
+    model = store / "models" / packaged.model.replace(":", "/")
+    assert (model / "model.ubj").read_bytes() == served_world.model_ubj.read_bytes()
+
+
+def test_a_model_without_its_labels_is_not_packaged(tmp_path: Path, bytecode_cache: None) -> None:
+    labels = {name: value for name, value in LABELS.items() if name != "git_revision"}
+    with pytest.raises(PackagingError, match=r"label\(s\) git_revision are missing"):
+        package(b"any", labels, bentoml_home=tmp_path)
+
+
+def test_a_real_request_is_answered_and_logged(
+    client: httpx.Client, served_world: World, packaged: Packaged
+) -> None:
+    reply = client.post("/rank_offers", json={"household_id": "2", "k": TOP})
+    assert reply.status_code == 200
+    answer = RankOffersReply.model_validate_json(reply.content)
+    assert [o.product_id for o in answer.offers] == best_first(2)[:TOP]
+    assert answer.fallback is None
+    logged = [json.loads(line) for line in served_world.log_lines()]
+    (decision,) = [d for d in logged if d["request_id"] == answer.request_id]
+    assert decision["ranking"] == best_first(2)[:TOP]
+    assert (decision["bento"], decision["model_tag"]) == (packaged.bento, packaged.model)
+
+    unknown = client.post("/rank_offers", json={"household_id": "stranger"}).json()
+    assert unknown["fallback"] == "unknown_household"
+    assert unknown["offers"][0]["product_id"] == "popular-b"
+    invalid = client.post("/rank_offers", json={"household_id": "2", "k": 101})
+    assert invalid.status_code == 422
+    assert invalid.json()["errors"][0]["field"] == "k"
+
+
+def test_bentomls_own_pages_and_ours_share_the_root(
+    client: httpx.Client, packaged: Packaged
+) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert "bentoml_service_request_total" in client.get("/metrics").text
+    assert client.get("/").text.startswith("<!doctype html>")
+    assert set(client.get("/openapi.json").json()["paths"]) == {"/rank_offers", "/status"}
+    assert client.get("/docs.json").status_code == 404
+    status = client.get("/status").json()
+    assert status["ready"]
+    assert status["bento"] == packaged.bento
+    assert status["model"]["labels"] == LABELS
+
+
+def test_no_answer_mixes_two_snapshots_while_they_are_swapped(
+    client: httpx.Client, served_world: World
+) -> None:
+    shift_of = {served_world.publish(shift=s).version: s for s in range(SWAPS)}
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def swap() -> None:
+        for shift in range(SWAPS):
+            served_world.publish(shift=shift)
+            time.sleep(0.1)
+        done.set()
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    while not done.is_set():
+        reply = client.post("/rank_offers", json={"household_id": "1", "k": TOP})
+        assert reply.status_code == 200
+        answer = reply.json()
+        shift = shift_of[answer["snapshot_version"]]
+        assert [o["product_id"] for o in answer["offers"]] == best_first(1, shift)[:TOP]
+        seen.add(answer["snapshot_version"])
+    swapper.join()
+    assert len(seen) > 1
+
+
+def test_the_log_holds_no_raw_id(
+    client: httpx.Client, served_world: World, server: RunningServer
+) -> None:
+    raw_id = "raw-household-4711"
+    assert client.post("/rank_offers", json={"household_id": raw_id}).status_code == 200
+    assert raw_id.encode() not in b"".join(served_world.log_lines())
+    assert raw_id not in server.log.read_text()
+    assert KEY not in server.log.read_text()
+
+
+def test_sigterm_stops_it_gracefully_with_all_its_processes(
+    server: RunningServer, client: httpx.Client
+) -> None:
+    # The last test of this server: the module's fixture then finds it stopped.
+    family = [server.process.pid, *(p.pid for p in psutil.Process(server.process.pid).children())]
+    assert len(family) > 1
+    assert client.get("/livez").status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=STOP_SECONDS) == 0
+    assert [pid for pid in family if psutil.pid_exists(pid)] == []
+    assert not listening(server.url)
+    assert "cleanup finalized" in server.log.read_text()
+
+
+def test_from_source_it_waits_for_a_snapshot_and_dies_with_its_supervisor(
+    world: World, packaged: Packaged, served_world: World
+) -> None:
+    running = start(
+        "bentos.service:LiftGraph",
+        home=world.home,
+        bentoml_home=served_world.settings.bentoml_home,
+    )
+    try:
+        reason = reason_it_is_not_ready(running)
+        assert "no online snapshot" in reason
+        assert "run `make demo`" in reason
+        assert httpx.post(f"{running.url}/rank_offers", json={"household_id": "1"}).is_server_error
+        world.publish()
+        wait_until_ready(running, timeout_seconds=STOP_SECONDS)
+        status = httpx.get(f"{running.url}/status").json()
+        assert status["bento"] is None
+        assert status["model"]["tag"] == packaged.model
+
+        workers = psutil.Process(running.process.pid).children(recursive=True)
+        assert workers
+        running.process.kill()
+        running.process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
+        assert alive == []
+    finally:
+        running.stop()
+
+
+def test_a_bento_that_is_not_there_shows_the_log(
+    tmp_path: Path, world: World, bytecode_cache: None
+) -> None:
+    with (
+        pytest.raises(ServerError, match=r"ended with exit code(.|\n)*liftgraph"),
+        serve("liftgraph:nothere", home=world.home, timeout_seconds=READY_SECONDS),
+    ):
+        pytest.fail("a server without a bento was ready")
