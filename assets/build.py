@@ -30,7 +30,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         resource_overrides: Resources to use in place of the default ones, for tests.
     """
     settings = get_settings().prepare()
-    definitions = dg.Definitions(
+    definitions: dg.Definitions = dg.Definitions(
         assets=[*DROPS, *RAW_TABLES],
         jobs=[weekly_job],
         schedules=[weekly_schedule, late_data_schedule],

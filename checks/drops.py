@@ -7,10 +7,13 @@ the file, the column and the remedy. Pure: frames in, frames out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 
+import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
@@ -32,6 +35,7 @@ EVENT_TIME = {
 KNOWN_IN_ADVANCE = frozenset({"raw.promotions"})
 
 SET_ASIDE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "week_start": pl.Date,
     "file": pl.String,
     "row": pl.Int64,
     "kind": pl.String,
@@ -39,6 +43,12 @@ SET_ASIDE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "reason": pl.String,
     "payload": pl.String,
 }
+
+# Where a row came from, until it is settled: its place in its file, and the file's number.
+_NO_PLACE = (
+    pl.lit(None, dtype=pl.Int64).alias("_row"),
+    pl.lit(None, dtype=pl.Int32).alias("_file"),
+)
 
 
 class DropError(Exception):
@@ -63,89 +73,126 @@ class DropError(Exception):
 
 
 @dataclass(frozen=True)
+class DropFile:
+    """One file of a drop, as read.
+
+    Attributes:
+        name: For messages, relative to the landing folder.
+        week: Monday of the folder it lies in.
+        rows: As read.
+        textual: Whether values came as text (CSV), to be parsed.
+    """
+
+    name: str
+    week: date
+    rows: pl.DataFrame
+    textual: bool
+
+
+@dataclass(frozen=True)
 class Admitted:
-    """What became of the rows of a drop.
+    """What became of the rows of some drops.
 
     Attributes:
         frame: Rows that satisfy the contract, in its columns and types.
-        set_aside: The others: ``file, row, kind, column_name, reason, payload`` (the row as it was
-            sent, as JSON; it may hold raw household ids).
-        unknown_columns: Columns that no contract knows; ignored.
+        set_aside: The others, with their ``week_start``: ``file, row, kind, column_name, reason,
+            payload`` (the row as it was sent, as JSON; it may hold raw household ids).
+        unknown_columns: By week, columns that no contract knows; ignored.
     """
 
     frame: pl.DataFrame
     set_aside: pl.DataFrame
-    unknown_columns: tuple[str, ...] = ()
+    unknown_columns: Mapping[date, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The rules by which files of one table and week are let in.
+    """The rules by which drops of one table are let in.
 
     Attributes:
         contract: Of the raw table.
-        week: Monday of the folder the file lies in.
         time_zone: Business time zone.
         pseudonymise: Raw household ids to pseudonyms.
         codes: Column to its legal codes, where they are closed.
     """
 
     contract: Contract
-    week: date
     time_zone: str
     pseudonymise: Callable[[pl.Series], pl.Series]
     codes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def file(self, raw: pl.DataFrame, *, name: str, textual: bool) -> Admitted:
-        """Let one file's rows in.
+    def admit(self, files: Sequence[DropFile]) -> Admitted:
+        """Let the rows of some weeks' files in.
 
-        Args:
-            raw: As read.
-            name: Of the file, for messages.
-            textual: Whether values came as text (CSV), to be parsed.
+        Exact duplicates within a week are removed. Where a table has a key, a later row of the
+        week (files in the order given) supersedes an earlier one.
 
         Raises:
-            DropError: The file as a whole cannot be trusted.
+            DropError: A file as a whole cannot be trusted.
         """
-        unknown = self._require_columns(raw, name)
-        typed, bad = self._typed(raw, name=name, textual=textual)
-        bad += self._wrong_week(typed, name)
-        bad += self._unknown_codes(typed)
-        frame = self._finished(typed)
-        rejected = _first_reason(bad)
-        candidates = frame.filter(~pl.col("_row").is_in(list(rejected)))
-        rejected |= self._contract_breaches(candidates)
-        good = frame.filter(~pl.col("_row").is_in(list(rejected)))
+        frames = [self.contract.empty().with_columns(_NO_PLACE)]
+        set_aside = [pl.DataFrame(schema=SET_ASIDE_SCHEMA)]
+        unknown: dict[date, tuple[str, ...]] = {}
+        for number, file in enumerate(files):
+            strange = self._require_columns(file)
+            if strange:
+                unknown[file.week] = tuple(sorted({*unknown.get(file.week, ()), *strange}))
+            typed, bad = self._typed(file)
+            bad += self._wrong_week(typed, file)
+            bad += self._unknown_codes(typed)
+            reasons = _first_reason(bad)
+            set_aside.append(_rejected(file, reasons))
+            frame = self._finished(typed, file.week)
+            if reasons:
+                frame = frame.filter(~pl.col("_row").is_in(list(reasons)))
+            frames.append(frame.with_columns(pl.lit(number, dtype=pl.Int32).alias("_file")))
+        frame = pl.concat(frames)
+        frame, breaches = self._without_breaches(frame)
+        set_aside += [_rejected(files[n], reasons) for n, reasons in breaches.items()]
+        frame, removed = self._without_repeats(frame, files)
         return Admitted(
-            frame=good.with_columns(pl.lit(name).alias("_file")),
-            set_aside=_set_aside(raw, rejected, name),
+            frame=frame.select(self.contract.names),
+            set_aside=pl.concat([*set_aside, *removed]),
             unknown_columns=unknown,
         )
 
-    def week_of_files(self, admitted: Sequence[Admitted]) -> Admitted:
-        """Join the files of one week: exact duplicates out, later statements of a key win."""
-        if not admitted:
-            return Admitted(self.contract.empty(), pl.DataFrame(schema=SET_ASIDE_SCHEMA))
-        frame = pl.concat([a.frame for a in admitted])
+    def _without_breaches(
+        self, frame: pl.DataFrame
+    ) -> tuple[pl.DataFrame, dict[int, dict[int, tuple[str, str]]]]:
+        found: dict[int, dict[int, tuple[str, str]]] = {}
+        try:
+            # Keys are settled below: a repeated key is no fault of one row.
+            _without_key(self.contract).validate(frame.select(self.contract.names), lazy=True)
+        except SchemaErrors as error:
+            cases = error.failure_cases.filter(pl.col("index").is_not_null())
+            places = frame.select("_file", "_row")[cases["index"].cast(pl.Int64)]
+            for (file, row), case in zip(places.rows(), cases.iter_rows(named=True), strict=True):
+                found.setdefault(file, {}).setdefault(
+                    row,
+                    (case["column"] or "*", f"{case['failure_case']!r} breaks {case['check']}"),
+                )
+            bad = places.unique()
+            frame = frame.join(bad, on=["_file", "_row"], how="anti", maintain_order="left")
+        return frame, found
+
+    def _without_repeats(
+        self, frame: pl.DataFrame, files: Sequence[DropFile]
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         names = list(self.contract.names)
+        removed = []
         kept = frame.unique(subset=names, keep="first", maintain_order=True)
-        set_aside = [a.set_aside for a in admitted]
         if kept.height < frame.height:
             twins = frame.join(kept.select("_file", "_row"), on=["_file", "_row"], how="anti")
-            set_aside.append(_removed(twins, DUPLICATE, "exact duplicate of an earlier row"))
+            removed.append(_removed(twins, files, DUPLICATE, "exact duplicate of an earlier row"))
         if self.contract.key:
             newest = kept.unique(subset=list(self.contract.key), keep="last", maintain_order=True)
             if newest.height < kept.height:
                 older = kept.join(newest.select("_file", "_row"), on=["_file", "_row"], how="anti")
                 key = ", ".join(k for k in self.contract.key if k != "week_start")
                 reason = f"a later row of this week states the same {key} otherwise"
-                set_aside.append(_removed(older, SUPERSEDED, reason, names))
+                removed.append(_removed(older, files, SUPERSEDED, reason, names))
                 kept = newest
-        return Admitted(
-            frame=kept.select(names),
-            set_aside=pl.concat(set_aside),
-            unknown_columns=tuple(sorted({c for a in admitted for c in a.unknown_columns})),
-        )
+        return kept, removed
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -153,14 +200,15 @@ class Admission:
         """Columns a file may send: the contract's, less what is derived from the folder."""
         return [c for c in self.contract.columns if c.name not in {"known_at", "week_start"}]
 
-    def _require_columns(self, raw: pl.DataFrame, name: str) -> tuple[str, ...]:
+    def _require_columns(self, file: DropFile) -> tuple[str, ...]:
+        raw, name = file.rows, file.name
         if raw.height == 0 and self.contract.freshness_days:
             raise DropError(
                 file=name,
                 cause="the file has no rows",
                 remedy=f"A week of {self.contract.table} cannot be empty: send the week again, or "
                 "remove the file if there is none",
-                weeks=[self.week],
+                weeks=[file.week],
             )
         for column in self._sent():
             if column.name not in raw.columns and not column.nullable:
@@ -172,16 +220,15 @@ class Admission:
                     cause=f"the column is missing{hint}; the file has {', '.join(raw.columns)}",
                     remedy=f"Send the file with {column.name} ({column.description}); the table's "
                     "columns are in docs/contracts",
-                    weeks=[self.week],
+                    weeks=[file.week],
                 )
         known = {c.name for c in self.contract.columns}
         return tuple(c for c in raw.columns if c not in known)
 
-    def _typed(
-        self, raw: pl.DataFrame, *, name: str, textual: bool
-    ) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
+    def _typed(self, file: DropFile) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
+        raw, name, textual = file.rows, file.name, file.textual
         bad: list[tuple[int, str, str]] = []
-        series = [pl.int_range(raw.height, eager=True).alias("_row")]
+        series = [pl.int_range(raw.height, dtype=pl.Int64, eager=True).alias("_row")]
         for column in self._sent():
             if column.name not in raw.columns:
                 series.append(pl.Series(column.name, [None] * raw.height, dtype=column.dtype))
@@ -195,7 +242,7 @@ class Admission:
                     cause=f"the column holds {sent.dtype}, the contract says {column.dtype}",
                     remedy=f"Send it as {column.dtype}, or raise the contract's version and "
                     "declare a backfill if the change is meant (docs/contracts)",
-                    weeks=[self.week],
+                    weeks=[file.week],
                 )
             lost = sent.is_not_null() & cast.is_null()
             if sent.len() and lost.sum() == sent.is_not_null().sum() > 0:
@@ -204,7 +251,7 @@ class Admission:
                     column=column.name,
                     cause=f"no value can be read as {column.dtype}, e.g. {sent[lost][0]!r}",
                     remedy=f"Send {column.name} as {column.dtype}",
-                    weeks=[self.week],
+                    weeks=[file.week],
                 )
             bad += [
                 (row, column.name, f"{sent[row]!r} is not {column.dtype}")
@@ -215,7 +262,7 @@ class Admission:
             series.append(_week_column(raw["week_start"]))
         return pl.DataFrame(series), bad
 
-    def _wrong_week(self, typed: pl.DataFrame, name: str) -> list[tuple[int, str, str]]:
+    def _wrong_week(self, typed: pl.DataFrame, file: DropFile) -> list[tuple[int, str, str]]:
         event = EVENT_TIME.get(self.contract.table)
         found = []
         if event:
@@ -226,27 +273,27 @@ class Admission:
                 else moment.dt.truncate("1w")
             )
             wrong = typed.select("_row", event, week.alias("week")).filter(
-                pl.col("week") != self.week
+                pl.col("week") != file.week
             )
             found += [
-                (row, event, f"{value} lies in the week of {week}, not of {self.week}; {_MOVE}")
+                (row, event, f"{value} lies in the week of {week}, not of {file.week}; {_MOVE}")
                 for row, value, week in wrong.rows()
             ]
             if wrong.height == typed.height > 0:
                 raise DropError(
-                    file=name,
+                    file=file.name,
                     column=event,
-                    cause=f"every row lies in another week than the folder's, {self.week}; the "
+                    cause=f"every row lies in another week than the folder's, {file.week}; the "
                     f"first in that of {wrong['week'][0]}",
                     remedy="Move the file to the folder of its week",
-                    weeks=[self.week],
+                    weeks=[file.week],
                 )
         if "_week_start" in typed.columns:
             wrong = typed.select("_row", "_week_start").filter(
-                pl.col("_week_start").is_null() | (pl.col("_week_start") != self.week)
+                pl.col("_week_start").is_null() | (pl.col("_week_start") != file.week)
             )
             found += [
-                (row, "week_start", f"{value} is not the folder's week {self.week}; {_MOVE}")
+                (row, "week_start", f"{value} is not the folder's week {file.week}; {_MOVE}")
                 for row, value in wrong.rows()
             ]
         return found
@@ -263,44 +310,20 @@ class Admission:
             ]
         return found
 
-    def _finished(self, typed: pl.DataFrame) -> pl.DataFrame:
+    def _finished(self, typed: pl.DataFrame, week: date) -> pl.DataFrame:
         if "household_id" in typed.columns:
             ids = typed["household_id"]
             typed = typed.with_columns(self.pseudonymise(ids.set(ids == "", None)))
-        known_at = (
-            start_of_week(self.week, time_zone=self.time_zone)
-            if self.contract.table in KNOWN_IN_ADVANCE
-            else end_of_week(self.week, time_zone=self.time_zone)
-        )
+        at = start_of_week if self.contract.table in KNOWN_IN_ADVANCE else end_of_week
         return typed.with_columns(
-            pl.lit(self.week).alias("week_start"),
-            pl.lit(known_at, dtype=pl.Datetime("us")).alias("known_at"),
-        ).select("_row", *self.contract.names)
-
-    def _contract_breaches(self, frame: pl.DataFrame) -> dict[int, tuple[str, str]]:
-        schema = self.contract.schema
-        # Keys are settled over all files of the week, not within one.
-        schema = schema if not self.contract.key else _without_key(schema)
-        try:
-            schema.validate(frame.select(self.contract.names), lazy=True)
-        except SchemaErrors as error:
-            rows = frame["_row"]
-            return {
-                int(rows[case["index"]]): (
-                    case["column"] or "*",
-                    f"{case['failure_case']!r} breaks {case['check']}",
-                )
-                for case in error.failure_cases.filter(pl.col("index").is_not_null())
-                .reverse()
-                .iter_rows(named=True)
-            }
-        return {}
+            pl.lit(week).alias("week_start"),
+            pl.lit(at(week, time_zone=self.time_zone), dtype=pl.Datetime("us")).alias("known_at"),
+        ).select(*self.contract.names, "_row")
 
 
-def _without_key(schema):
-    import copy
-
-    relaxed = copy.deepcopy(schema)
+@lru_cache(maxsize=64)
+def _without_key(contract: Contract) -> pa.DataFrameSchema:
+    relaxed = copy.deepcopy(contract.schema)
     relaxed.unique = None
     return relaxed
 
@@ -354,18 +377,17 @@ def _first_reason(bad: Sequence[tuple[int, str, str]]) -> dict[int, tuple[str, s
     return reasons
 
 
-def _set_aside(
-    raw: pl.DataFrame, rejected: Mapping[int, tuple[str, str]], name: str
-) -> pl.DataFrame:
-    rows = sorted(rejected)
-    payload = raw[rows].select(pl.struct(pl.all()).struct.json_encode().alias("payload"))
+def _rejected(file: DropFile, reasons: Mapping[int, tuple[str, str]]) -> pl.DataFrame:
+    rows = sorted(reasons)
+    payload = file.rows[rows].select(pl.struct(pl.all()).struct.json_encode().alias("payload"))
     return pl.DataFrame(
         {
-            "file": [name] * len(rows),
+            "week_start": [file.week] * len(rows),
+            "file": [file.name] * len(rows),
             "row": rows,
             "kind": [REJECTED] * len(rows),
-            "column_name": [rejected[r][0] for r in rows],
-            "reason": [rejected[r][1] for r in rows],
+            "column_name": [reasons[r][0] for r in rows],
+            "reason": [reasons[r][1] for r in rows],
             "payload": payload["payload"] if rows else [],
         },
         schema=SET_ASIDE_SCHEMA,
@@ -373,7 +395,11 @@ def _set_aside(
 
 
 def _removed(
-    rows: pl.DataFrame, kind: str, reason: str, names: Sequence[str] | None = None
+    rows: pl.DataFrame,
+    files: Sequence[DropFile],
+    kind: str,
+    reason: str,
+    names: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Rows that are not lost: the twin of a duplicate stands in the table."""
     payload = (
@@ -381,9 +407,11 @@ def _removed(
         if names
         else pl.lit(None, dtype=pl.String)
     )
+    file_names = pl.Series([f.name for f in files], dtype=pl.String)
     return rows.select(
-        pl.col("_file").alias("file"),
-        pl.col("_row").cast(pl.Int64).alias("row"),
+        "week_start",
+        file_names.gather(rows["_file"]).alias("file"),
+        pl.col("_row").alias("row"),
         pl.lit(kind).alias("kind"),
         pl.lit(None, dtype=pl.String).alias("column_name"),
         pl.lit(reason).alias("reason"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from checks.contracts.raw import RAW
-from checks.drops import DropError
+from checks.drops import DropError, DropFile
 from models.calendar import monday_of
 
 TABLES = tuple(c.table.removeprefix("raw.") for c in RAW)
@@ -104,7 +104,7 @@ def misplaced(landing: Path) -> list[str]:
     return found
 
 
-def read(file: Path, *, landing: Path, week: date) -> tuple[pl.DataFrame, bool]:
+def read(file: Path, *, landing: Path, week: date) -> DropFile:
     """A drop file's rows, and whether its values are text to be parsed.
 
     Raises:
@@ -121,8 +121,8 @@ def read(file: Path, *, landing: Path, week: date) -> tuple[pl.DataFrame, bool]:
     try:
         if file.suffix == ".csv":
             frame = pl.read_csv(file, infer_schema=False, null_values=["", "NA", "NULL"])
-            return frame, True
-        return pl.read_parquet(file, hive_partitioning=False), False
+            return DropFile(name=name, week=week, rows=frame, textual=True)
+        frame = pl.read_parquet(file, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         kind = "CSV" if file.suffix == ".csv" else "Parquet"
         cause = str(error).splitlines()[0]
@@ -132,6 +132,7 @@ def read(file: Path, *, landing: Path, week: date) -> tuple[pl.DataFrame, bool]:
             remedy="It may have been cut off on the way: send it again, whole, under the same name",
             weeks=[week],
         ) from error
+    return DropFile(name=name, week=week, rows=frame, textual=False)
 
 
 def _is_finished(path: Path) -> bool:

@@ -127,6 +127,8 @@ def run_batch(
         instance=instance,
         asset_selection=keys_of(batch),
         tags=run_tags(batch) | {run_reaper.PROCESS_TAG: str(os.getpid())},
+        # Progress lines say what happens; the event log keeps the rest.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
     run_reaper.release(settings, result.run_id)

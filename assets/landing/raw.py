@@ -25,6 +25,9 @@ from resources.sources import complete_journey
 # Past this share a drop is worse than a few bad rows; somebody should talk to the sender.
 QUARANTINE_WARNING = 0.01
 
+# A week of promotions is 400,000 rows; the other tables' years fit in memory.
+WEEKS_PER_CHUNK = {"raw.promotions": 4, "raw.basket_lines": 18}
+
 
 def _codes(contract: Contract, settings: Settings) -> Mapping[str, frozenset[str]]:
     """Closed code lists: declared ones, else those of the bundled year for its own data."""
@@ -48,7 +51,7 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
         inputs={"drops": Input(f"landing.{table}", weeks=SAME_WEEK, load=False)},
         group="raw",
         kinds={"polars", "ducklake"},
-        weeks_per_chunk=1,
+        weeks_per_chunk=WEEKS_PER_CHUNK.get(contract.table),
         reports=[
             dg.AssetCheckSpec(
                 "drop_quality",
@@ -58,44 +61,45 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
         ],
     )
     def raw(context: TableContext) -> Mapping[str, pl.DataFrame]:
-        (week,) = context.weeks
         settings = context.settings
         pseudonyms = secrets.pseudonym_key(settings)
         admission = Admission(
             contract=contract,
-            week=week,
             time_zone=settings.time_zone,
             pseudonymise=lambda ids: pseudonymise_series(ids, pseudonyms),
             codes=_codes(contract, settings),
         )
-        files = landing.drop(settings.landing_dir, table, week).files
-        admitted = []
-        for file in files:
-            rows, textual = landing.read(file, landing=settings.landing_dir, week=week)
-            name = str(file.relative_to(settings.landing_dir))
-            admitted.append(admission.file(rows, name=name, textual=textual))
-        result = admission.week_of_files(admitted)
+        files = [
+            landing.read(file, landing=settings.landing_dir, week=week)
+            for week in context.weeks
+            for file in landing.drop(settings.landing_dir, table, week).files
+        ]
+        result = admission.admit(files)
         _note(context, key, result)
-        cipher = secrets.quarantine_cipher(settings)
         return {
             contract.table: result.frame,
-            QUARANTINE[contract.table].table: result.set_aside.select(
-                pl.lit(week).alias("week_start"),
-                "file",
-                "row",
-                "kind",
-                "column_name",
-                "reason",
-                pl.col("payload").map_elements(
-                    lambda text: cipher.encrypt(text.encode()).decode(), return_dtype=pl.String
-                ),
-                pl.lit(
-                    end_of_week(week, time_zone=settings.time_zone), dtype=pl.Datetime("us")
-                ).alias("known_at"),
-            ),
+            QUARANTINE[contract.table].table: _sealed(result.set_aside, settings),
         }
 
     return raw
+
+
+def _sealed(set_aside: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Rows for the quarantine: what was sent is encrypted, since it may hold raw ids."""
+    cipher = secrets.quarantine_cipher(settings)
+    weeks = set_aside["week_start"].unique()
+    ends = pl.DataFrame(
+        {
+            "week_start": weeks,
+            "known_at": [end_of_week(w, time_zone=settings.time_zone) for w in weeks],
+        },
+        schema={"week_start": pl.Date, "known_at": pl.Datetime("us")},
+    )
+    return set_aside.with_columns(
+        pl.col("payload").map_elements(
+            lambda text: cipher.encrypt(text.encode()).decode(), return_dtype=pl.String
+        )
+    ).join(ends, on="week_start", how="left", maintain_order="left")
 
 
 def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
@@ -104,16 +108,15 @@ def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
     loaded = metadata["rows_loaded"] = metadata.get("rows_loaded", 0) + result.frame.height
     aside = metadata["rows_set_aside"] = metadata.get("rows_set_aside", 0) + result.set_aside.height
     notes = metadata.setdefault("notes", [])
-    (week,) = context.weeks
-    if result.unknown_columns:
-        notes.append(
-            f"{week}: ignored unknown column(s) {', '.join(result.unknown_columns)}; add them to "
-            "the contract to keep them"
-        )
+    notes += [
+        f"{week}: ignored unknown column(s) {', '.join(columns)}; add them to the contract to "
+        "keep them"
+        for week, columns in result.unknown_columns.items()
+    ]
     if result.set_aside.height:
         first = result.set_aside.row(0, named=True)
         notes.append(
-            f"{week}: {result.set_aside.height:,} row(s) set aside, e.g. {first['file']} row "
+            f"{result.set_aside.height:,} row(s) set aside, e.g. {first['file']} row "
             f"{first['row']}: {first['reason']}"
         )
     share = aside / max(loaded + aside, 1)
