@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from resources import telemetry
-from resources.settings import PROJECT
+from resources.settings import PROJECT, get_settings
 
 BENTO_NAME = "liftgraph"
 SERVICE = "bentos.service:LiftGraph"
@@ -117,7 +117,7 @@ def package(model_ubj: Path | bytes, labels: Mapping[str, str], *, bentoml_home:
 
 
 def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
-    """As ``package``, in this process and the stores of ``BENTOML_HOME``."""
+    """As ``package``, in this process and the stores of ``BENTOML_HOME``, which must be set."""
     import bentoml
     from bentoml.exceptions import BentoMLException, NotFound
 
@@ -148,6 +148,7 @@ def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
         raise PackagingError(str(error)) from error
     except BentoMLException as error:
         raise PackagingError(f"BentoML could not package {bento_tag}: {error}") from error
+    _mark_latest(model_tag, bento_tag)
     return Packaged(
         bento=bento_tag,
         model=model_tag,
@@ -158,8 +159,11 @@ def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
 
 def source_digests(project: Path) -> dict[str, str]:
     """SHA-256 of every source file that goes into a bento, by path."""
-    files = sorted({path for pattern in INCLUDE for path in project.glob(pattern)})
-    return {str(path.relative_to(project)): _file_digest(path) for path in files}
+    return {str(path.relative_to(project)): _file_digest(path) for path in _sources(project)}
+
+
+def _sources(project: Path) -> list[Path]:
+    return sorted({path for pattern in INCLUDE for path in project.glob(pattern)})
 
 
 def _save_model(tag: str, model_ubj: Path, labels: Mapping[str, str]) -> None:
@@ -175,19 +179,37 @@ def _build(tag: str, model_tag: str, labels: Mapping[str, str]) -> None:
     import bentoml
 
     name, _, version = tag.partition(":")
-    bentoml.bentos.build(
-        SERVICE,
-        name=name,
-        version=version,
-        labels=dict(labels),
-        description="Ranked offers for households; see /openapi.json of the running service.",
-        include=list(INCLUDE),
-        exclude=["tests/", ".venv/", ".liftgraph/", "__pycache__/"],
-        # Locking would ask a package index; the versions are pinned already.
-        python={"packages": _requirements(), "lock_packages": False},
-        models=[model_tag],
-        build_ctx=str(PROJECT),
-    )
+    with tempfile.TemporaryDirectory(prefix="liftgraph-bento-") as folder:
+        # From a copy: BentoML would match every file of .venv and of the lake against its patterns.
+        for source in _sources(PROJECT):
+            target = Path(folder) / source.relative_to(PROJECT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        bentoml.bentos.build(
+            SERVICE,
+            name=name,
+            version=version,
+            labels=dict(labels),
+            description="Ranked offers for households; see /openapi.json of the running service.",
+            include=list(INCLUDE),
+            # Locking would ask a package index; the versions are pinned already.
+            python={"packages": _requirements(), "lock_packages": False},
+            models=[model_tag],
+            build_ctx=folder,
+        )
+
+
+def _mark_latest(model_tag: str, bento_tag: str) -> None:
+    """Make ``latest`` the one packaged last: BentoML means the one built last, which may be older.
+
+    Who packages an earlier champion again wants that one served.
+    """
+    for kind, tag in (("models", model_tag), ("bentos", bento_tag)):
+        name, _, version = tag.partition(":")
+        folder = Path(os.environ["BENTOML_HOME"]) / kind / name
+        unfinished = folder / f".latest-{os.getpid()}"
+        unfinished.write_text(version)
+        unfinished.replace(folder / "latest")
 
 
 def _requirements() -> list[str]:
@@ -211,6 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     telemetry.switch_off()
+    # Without it BentoML would write into the user's own home.
+    os.environ.setdefault("BENTOML_HOME", str(get_settings().bentoml_home))
     labels = dict(label.split("=", 1) for label in given.label)
     try:
         packaged = package_here(given.model, labels)

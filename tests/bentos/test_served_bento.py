@@ -79,11 +79,15 @@ def listening(url: str) -> bool:
 
 def test_packaging_again_builds_nothing(served_world: World, packaged: Packaged) -> None:
     store = served_world.settings.bentoml_home
+    name, version = packaged.bento.split(":")
+    latest = store / "bentos" / name / "latest"
+    assert latest.read_text() == version
+    latest.write_text("another")
     again = package(served_world.model_ubj.read_bytes(), LABELS, bentoml_home=store)
     assert packaged.built
     assert not again.built
     assert (again.bento, again.model) == (packaged.bento, packaged.model)
-    name, version = packaged.bento.split(":")
+    assert latest.read_text() == version
     assert [p.name for p in (store / "bentos" / name).iterdir() if p.is_dir()] == [version]
 
 
