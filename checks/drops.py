@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
+from typing import Any
 
 import pandera.polars as pa
 import polars as pl
@@ -167,10 +168,7 @@ class Admission:
             cases = error.failure_cases.filter(pl.col("index").is_not_null())
             places = frame.select("_file", "_row")[cases["index"].cast(pl.Int64)]
             for (file, row), case in zip(places.rows(), cases.iter_rows(named=True), strict=True):
-                found.setdefault(file, {}).setdefault(
-                    row,
-                    (case["column"] or "*", f"{case['failure_case']!r} breaks {case['check']}"),
-                )
+                found.setdefault(file, {}).setdefault(row, _breach(case))
             bad = places.unique()
             frame = frame.join(bad, on=["_file", "_row"], how="anti", maintain_order="left")
         return frame, found
@@ -190,7 +188,7 @@ class Admission:
                 older = kept.join(newest.select("_file", "_row"), on=["_file", "_row"], how="anti")
                 key = ", ".join(k for k in self.contract.key if k != "week_start")
                 reason = f"a later row of this week states the same {key} otherwise"
-                removed.append(_removed(older, files, SUPERSEDED, reason, names))
+                removed.append(_removed(older, files, SUPERSEDED, reason, keep_payload=True))
                 kept = newest
         return kept, removed
 
@@ -239,27 +237,28 @@ class Admission:
                 raise DropError(
                     file=name,
                     column=column.name,
-                    cause=f"the column holds {sent.dtype}, the contract says {column.dtype}",
-                    remedy=f"Send it as {column.dtype}, or raise the contract's version and "
-                    "declare a backfill if the change is meant (docs/contracts)",
+                    cause=f"the column holds {sent.dtype}, the contract says {_said(column.dtype)}",
+                    remedy=f"Send it as {_said(column.dtype)}, or raise the contract's version "
+                    "and declare a backfill if the change is meant (docs/contracts)",
                     weeks=[file.week],
                 )
             lost = sent.is_not_null() & cast.is_null()
-            if sent.len() and lost.sum() == sent.is_not_null().sum() > 0:
+            if lost.sum() == sent.is_not_null().sum() > 0:
                 raise DropError(
                     file=name,
                     column=column.name,
-                    cause=f"no value can be read as {column.dtype}, e.g. {sent[lost][0]!r}",
-                    remedy=f"Send {column.name} as {column.dtype}",
+                    cause=f"no value can be read as {_said(column.dtype)}, "
+                    f"e.g. {sent.filter(lost)[0]!r}",
+                    remedy=f"Send {column.name} as {_said(column.dtype)}",
                     weeks=[file.week],
                 )
             bad += [
-                (row, column.name, f"{sent[row]!r} is not {column.dtype}")
+                (row, column.name, f"{sent[row]!r} is not {_said(column.dtype)}")
                 for row in lost.arg_true().to_list()
             ]
             series.append(cast.alias(column.name))
         if "week_start" in raw.columns:
-            series.append(_week_column(raw["week_start"]))
+            series.append(_week_column(raw["week_start"], file))
         return pl.DataFrame(series), bad
 
     def _wrong_week(self, typed: pl.DataFrame, file: DropFile) -> list[tuple[int, str, str]]:
@@ -280,21 +279,22 @@ class Admission:
                 for row, value, week in wrong.rows()
             ]
             if wrong.height == typed.height > 0:
-                raise DropError(
-                    file=file.name,
-                    column=event,
-                    cause=f"every row lies in another week than the folder's, {file.week}; the "
-                    f"first in that of {wrong['week'][0]}",
-                    remedy="Move the file to the folder of its week",
-                    weeks=[file.week],
-                )
+                raise _in_another_week(file, column=event, first=wrong["week"][0])
         if "_week_start" in typed.columns:
             wrong = typed.select("_row", "_week_start").filter(
                 pl.col("_week_start").is_null() | (pl.col("_week_start") != file.week)
             )
+            if wrong.height == typed.height > 0:
+                raise _in_another_week(
+                    file, column="week_start", first=file.rows["week_start"][wrong["_row"][0]]
+                )
             found += [
-                (row, "week_start", f"{value} is not the folder's week {file.week}; {_MOVE}")
-                for row, value in wrong.rows()
+                (
+                    row,
+                    "week_start",
+                    f"{file.rows['week_start'][row]} is not the folder's week {file.week}; {_MOVE}",
+                )
+                for row in wrong["_row"].to_list()
             ]
         return found
 
@@ -354,20 +354,79 @@ def _parse(sent: pl.Series, column: ColumnSpec) -> pl.Series:
     """A text column in the contract's type; what cannot be read is null."""
     text = sent.cast(pl.String).str.strip_chars()
     if column.dtype == pl.Datetime:
-        return text.str.to_datetime(
-            time_unit="us", strict=False, time_zone="UTC"
-        ).dt.replace_time_zone(None)
+        return _parse_times(text)
     if column.dtype == pl.Date:
-        return text.str.slice(0, 10).str.to_date(strict=False)
+        return _parse_dates(text)
     if column.dtype == pl.String:
         return text
     return text.cast(column.dtype, strict=False)
 
 
-def _week_column(sent: pl.Series) -> pl.Series:
+def _parse_times(text: pl.Series) -> pl.Series:
+    """ISO times as naive UTC, each by itself: a guessed format would hang on the first value."""
+    iso = text.str.replace("T", " ", literal=True).str.replace("Z$", "+00:00")
+    name = text.name
+    return pl.select(
+        pl.coalesce(
+            pl.lit(iso).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False),
+            pl.lit(iso).str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", strict=False),
+            pl.lit(iso)
+            .str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", time_unit="us", strict=False)
+            .dt.replace_time_zone(None),
+        ).alias(name)
+    ).to_series()
+
+
+def _parse_dates(text: pl.Series) -> pl.Series:
+    """ISO dates; a time of day is dropped."""
+    return text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+
+
+def _week_column(sent: pl.Series, file: DropFile) -> pl.Series:
     if sent.dtype == pl.String:
-        sent = sent.str.slice(0, 10).str.to_date(strict=False)
-    return sent.cast(pl.Date, strict=False).alias("_week_start")
+        sent = _parse_dates(sent)
+    if sent.dtype not in {pl.Date, pl.Datetime, pl.Null}:
+        raise DropError(
+            file=file.name,
+            column="week_start",
+            cause=f"the column holds {sent.dtype}, the contract says {_said(pl.Date())}",
+            remedy="Send the Monday of the week, or leave the column out: the folder says it",
+            weeks=[file.week],
+        )
+    return sent.cast(pl.Date).alias("_week_start")
+
+
+def _in_another_week(file: DropFile, *, column: str, first: object) -> DropError:
+    return DropError(
+        file=file.name,
+        column=column,
+        cause=f"every row lies in another week than the folder's, {file.week}; the first in that "
+        f"of {first}",
+        remedy="Move the file to the folder of its week",
+        weeks=[file.week],
+    )
+
+
+def _said(dtype: pl.DataType) -> str:
+    """A type as a sender would name it."""
+    if dtype == pl.Datetime:
+        return "a UTC time (2017-01-02 15:04:05)"
+    if dtype == pl.Date:
+        return "a date (2017-01-02)"
+    if dtype.is_integer():
+        return f"a whole number ({dtype})"
+    if dtype.is_float():
+        return f"a number ({dtype})"
+    return "text" if dtype == pl.String else str(dtype)
+
+
+def _breach(case: Mapping[str, Any]) -> tuple[str, str]:
+    """Column at fault and reason of a row that breaks the contract."""
+    if case["schema_context"] == "DataFrameSchema":
+        return "*", f"the row breaks the rule: {case['check']}"
+    if case["check"] == "not_nullable":
+        return case["column"], f"no value, and {case['column']} needs one"
+    return case["column"], f"{case['failure_case']!r} breaks {case['check']}"
 
 
 def _first_reason(bad: Sequence[tuple[int, str, str]]) -> dict[int, tuple[str, str]]:
@@ -379,7 +438,6 @@ def _first_reason(bad: Sequence[tuple[int, str, str]]) -> dict[int, tuple[str, s
 
 def _rejected(file: DropFile, reasons: Mapping[int, tuple[str, str]]) -> pl.DataFrame:
     rows = sorted(reasons)
-    payload = file.rows[rows].select(pl.struct(pl.all()).struct.json_encode().alias("payload"))
     return pl.DataFrame(
         {
             "week_start": [file.week] * len(rows),
@@ -388,10 +446,24 @@ def _rejected(file: DropFile, reasons: Mapping[int, tuple[str, str]]) -> pl.Data
             "kind": [REJECTED] * len(rows),
             "column_name": [reasons[r][0] for r in rows],
             "reason": [reasons[r][1] for r in rows],
-            "payload": payload["payload"] if rows else [],
+            "payload": _as_sent(file, rows),
         },
         schema=SET_ASIDE_SCHEMA,
     )
+
+
+def _as_sent(file: DropFile, rows: Sequence[int]) -> pl.Series:
+    """Rows of a file as JSON."""
+    if not rows:
+        return pl.Series([], dtype=pl.String)
+    writable = [
+        # JSON has no bytes, and the writer no word for them.
+        pl.Series(s.name, [None if v is None else repr(v) for v in s], dtype=pl.String)
+        if "Binary" in str(s.dtype) or s.dtype == pl.Object
+        else s
+        for s in file.rows[list(rows)].get_columns()
+    ]
+    return pl.DataFrame(writable).select(pl.struct(pl.all()).struct.json_encode()).to_series()
 
 
 def _removed(
@@ -399,14 +471,16 @@ def _removed(
     files: Sequence[DropFile],
     kind: str,
     reason: str,
-    names: Sequence[str] | None = None,
+    *,
+    keep_payload: bool = False,
 ) -> pl.DataFrame:
     """Rows that are not lost: the twin of a duplicate stands in the table."""
-    payload = (
-        pl.struct([pl.col(n) for n in names]).struct.json_encode()
-        if names
-        else pl.lit(None, dtype=pl.String)
-    )
+    payload = [None] * rows.height
+    if keep_payload:
+        for number, places in rows.with_row_index("_at").group_by("_file"):
+            sent = _as_sent(files[number[0]], places["_row"].to_list())
+            for at, text in zip(places["_at"], sent, strict=True):
+                payload[at] = text
     file_names = pl.Series([f.name for f in files], dtype=pl.String)
     return rows.select(
         "week_start",
@@ -415,5 +489,5 @@ def _removed(
         pl.lit(kind).alias("kind"),
         pl.lit(None, dtype=pl.String).alias("column_name"),
         pl.lit(reason).alias("reason"),
-        payload.alias("payload"),
+        pl.Series("payload", payload, dtype=pl.String),
     )
