@@ -13,6 +13,8 @@ from assets.governance.automation import (
 )
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
+from assets.warehouse.contracts import mart_contracts
+from assets.warehouse.dbt import dbt_resource, warehouse
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
 from resources.settings import Settings, get_settings
@@ -20,7 +22,12 @@ from resources.settings import Settings, get_settings
 
 def default_resources(settings: Settings) -> dict[str, Any]:
     lake = Lake.of(settings)
-    return {"settings": settings, "lake": lake, "lake_io": LakeIOManager(lake)}
+    return {
+        "settings": settings,
+        "lake": lake,
+        "lake_io": LakeIOManager(lake),
+        "dbt": dbt_resource(settings),
+    }
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -31,7 +38,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """
     settings = get_settings().prepare()
     definitions: dg.Definitions = dg.Definitions(
-        assets=[*DROPS, *RAW_TABLES],
+        assets=[*DROPS, *RAW_TABLES, warehouse],
+        asset_checks=[mart_contracts],
         jobs=[weekly_job],
         schedules=[weekly_schedule, late_data_schedule],
         sensors=automation(lambda: definitions),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from checks.contracts.contract import Contract
+from checks.contracts.marts import MARTS
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.raw import RAW
 
-CONTRACTS: dict[str, Contract] = {c.table: c for c in (*RAW, *QUARANTINE.values())}
+CONTRACTS: dict[str, Contract] = {c.table: c for c in (*RAW, *QUARANTINE.values(), *MARTS)}
 
 
 def contract_of(table: str) -> Contract:

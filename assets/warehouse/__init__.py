@@ -1,0 +1,1 @@
+"""The warehouse: staging views and marts, built by dbt, each mart held to its contract."""
