@@ -7,9 +7,10 @@ PostgreSQL takes no lock. Reads never wait.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -118,6 +119,8 @@ class Lake:
         Raises:
             TimeoutError: Another writer held the lock too long.
         """
+        # Opened first: making a new catalog takes the lock itself.
+        _database(self)
         with self._lock(), self.read() as connection:
             connection.begin()
             try:
@@ -366,10 +369,26 @@ def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
     if lake.catalog.startswith("sqlite:"):
         Path(lake.catalog.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
         Path(lake.data_path).mkdir(parents=True, exist_ok=True)
+    if _has_catalog(lake):
+        # Nothing to create: whoever only reads must not wait for a writer.
+        connection.execute(lake.attach_sql)
+        return connection
     # Creating the catalog is a write too: two first users must not race.
     with lake._lock():  # noqa: SLF001
         connection.execute(lake.attach_sql)
     return connection
+
+
+def _has_catalog(lake: Lake) -> bool:
+    """Whether a SQLite catalog has been created, to the end, by somebody before."""
+    path = Path(lake.catalog.removeprefix("sqlite:"))
+    if not lake.catalog.startswith("sqlite:") or not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_MS / 1000)) as catalog:
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_snapshot'"
+        if not catalog.execute(tables).fetchone()[0]:
+            return False
+        return catalog.execute("SELECT count(*) FROM ducklake_snapshot").fetchone()[0] > 0
 
 
 def load_extensions(connection: duckdb.DuckDBPyConnection, *, catalog: str) -> None:
