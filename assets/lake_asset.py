@@ -130,6 +130,7 @@ def lake_asset(
     plot: Callable[[pl.DataFrame], dg.MetadataValue] | None = None,
     since: date | None = None,
     reports: Sequence[dg.AssetCheckSpec] = (),
+    depends_on: Sequence[str] = (),
 ) -> Callable[[TableFunction], dg.AssetsDefinition]:
     """Make a table asset of a function, with its contract as a blocking check.
 
@@ -144,11 +145,12 @@ def lake_asset(
         since: First week that is kept, where not the calendar's first.
         plot: Draws rows per week (``week``, ``rows``) for the UI.
         reports: Further checks, whose results the function appends to ``context.check_results``.
+        depends_on: Settings the rows depend on: another value makes every week stale.
     """
     inputs = dict(inputs or {})
 
     def decorate(function: TableFunction) -> dg.AssetsDefinition:
-        version = code_version(function, extra=[_fingerprint(c) for c in contracts])
+        version = code_version(function, extra=[*map(_fingerprint, contracts), *depends_on])
         described = {i.asset: i.described() for i in inputs.values()}
 
         @dg.multi_asset(
@@ -231,6 +233,7 @@ def _out(contract: Contract) -> str:
 
 def _fingerprint(contract: Contract) -> str:
     text = repr([(c.name, str(c.dtype), c.nullable, c.constraints) for c in contract.columns])
+    text += repr([(c.name, c.error) for c in contract.schema.checks])
     return hashlib.sha256(f"{text}{contract.key}{contract.version}".encode()).hexdigest()
 
 

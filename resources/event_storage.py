@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from dagster import EventLogEntry
@@ -25,7 +27,10 @@ class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._threads = threading.local()
-        super().__init__(base_dir, inst_data)
+        Path(base_dir).mkdir(parents=True, exist_ok=True)
+        # Two first processes must not make the tables at once.
+        with FileLock(Path(base_dir) / ".create.lock"):
+            super().__init__(base_dir, inst_data)
 
     def _engine(self) -> sa.Engine:
         engine = getattr(self, "_pooled", None)

@@ -83,9 +83,11 @@ def current(
     lake: Lake, assets: Sequence[str] | None = None
 ) -> dict[tuple[str, date | None], PartitionStatus]:
     """The newest state by (asset, week), of ``assets`` or of all."""
+    if assets is not None and not assets:
+        return {}
     where = ""
     if assets is not None:
-        where = " WHERE asset IN (" + ", ".join(f"'{a}'" for a in assets) + ")" if assets else ""
+        where = " WHERE asset IN (" + ", ".join(f"'{a}'" for a in assets) + ")"
     with lake.read() as connection:
         try:
             rows = connection.execute(

@@ -23,6 +23,8 @@ from resources.settings import Settings
 GRACE = timedelta(seconds=120)
 # Which process works on a run, where we started it ourselves.
 PROCESS_TAG = "liftgraph/pid"
+# Says that a run did not fail by itself: the same work may be tried again.
+REAPED_TAG = "liftgraph/reaped"
 
 _held: dict[str, IO[str]] = {}
 
@@ -78,8 +80,11 @@ def reap(
             dead = not _is_alive(int(started_by))
         else:
             dead = record.update_timestamp.replace(tzinfo=UTC) < oldest
-        if not dead:
+        now = instance.get_run_by_id(run.run_id)
+        # It may have ended in good order while we looked.
+        if not dead or now is None or now.is_finished:
             continue
+        instance.add_run_tags(run.run_id, {REAPED_TAG: "true"})
         instance.report_run_failed(
             run,
             "The process that worked on this run is gone (killed, out of memory, or a reboot). "
@@ -94,12 +99,19 @@ def reap(
 
 
 def _sweep(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """Remove what finished or unknown runs left staged."""
+    """Remove what runs that nobody works on any more left: staged rows and locks."""
     staging = settings.lake_dir / "staging"
-    for folder in staging.iterdir() if staging.is_dir() else ():
-        run = instance.get_run_by_id(folder.name)
-        if run is not None and run.is_finished:
-            shutil.rmtree(folder, ignore_errors=True)
+    locks = _lock_path(settings, "").parent
+    left = {folder.name for folder in staging.iterdir()} if staging.is_dir() else set()
+    left |= {path.stem for path in locks.glob("*.lock")}
+    for run_id in left - _held.keys():
+        path = _lock_path(settings, run_id)
+        if path.exists() and not _is_free(path):
+            continue
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            path.unlink(missing_ok=True)
+            shutil.rmtree(staging / run_id, ignore_errors=True)
 
 
 def _lock_path(settings: Settings, run_id: str) -> Path:

@@ -141,7 +141,10 @@ class Settings(BaseSettings):
         (self.home / "secrets").chmod(0o700)
         instance_yaml = PROJECT / "dagster.yaml"
         if instance_yaml.exists():
-            shutil.copyfile(instance_yaml, self.dagster_home / "dagster.yaml")
+            # Replaced whole: another process may be reading it.
+            unfinished = self.dagster_home / f".dagster.yaml.{os.getpid()}"
+            shutil.copyfile(instance_yaml, unfinished)
+            unfinished.replace(self.dagster_home / "dagster.yaml")
         os.environ.setdefault("DAGSTER_HOME", str(self.dagster_home))
         os.environ.setdefault("BENTOML_HOME", str(self.bentoml_home))
         # Of resources/event_storage.py.

@@ -2,12 +2,13 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
 
 from assets.governance.graph import current_plan, nodes_of
-from assets.governance.plan import Batch, Plan, batches
+from assets.governance.plan import Batch, Node, Plan, batches
 from assets.governance.runner import keys_of, run_tags
 from assets.partitions import calendar
 from models.calendar import ONE_WEEK
@@ -17,6 +18,10 @@ from resources.settings import Settings
 
 # A file whose last byte is younger may still be growing.
 SETTLE_SECONDS = 10
+# Which batch of the plan a run was asked for.
+BATCH_TAG = "liftgraph/batch"
+# What is killed over and over takes too much memory; somebody has to look.
+MOST_RETRIES_OF_A_KILLED_RUN = 3
 # What runs weekly: everything with weeks, up to the scores.
 WEEKLY_GROUPS = ("landing", "raw", "warehouse", "features", "labels", "ranking")
 
@@ -70,14 +75,40 @@ def unsettled_drops(settings: Settings, *, now: float) -> list[str]:
     ]
 
 
-def run_requests(plan: Plan, found: list[Batch]) -> list[dg.RunRequest]:
-    """One run per batch; the key names what is stale, so that a request is made once."""
+def first_wave(found: list[Batch], nodes: Mapping[str, Node]) -> list[Batch]:
+    """Batches that are made from no other: what comes after one that fails must not run."""
+    wave: list[Batch] = []
+    for place, batch in enumerate(found):
+        before = {asset for earlier in found[:place] for asset in earlier.assets}
+        if not any(i in before for asset in batch.assets for i in nodes[asset].inputs):
+            wave.append(batch)
+    return wave
+
+
+def run_requests(
+    plan: Plan, found: list[Batch], *, instance: dg.DagsterInstance
+) -> list[dg.RunRequest]:
+    """One run per batch; the key names what is stale, so that a request is made once.
+
+    A run whose process was killed did not fail by itself, so its work is asked for again.
+    """
     requests = []
     for batch in found:
-        stale = [f"{e.asset}@{e.week}:{e.why}" for e in plan.of("stale") if e.asset in batch.assets]
+        stale = [
+            f"{e.asset}@{e.week}:{e.fingerprint}"
+            for e in plan.of("stale")
+            if e.asset in batch.assets
+        ]
         digest = hashlib.sha256("|".join([*stale, str(batch.weeks)]).encode()).hexdigest()[:16]
+        killed = instance.get_runs_count(
+            dg.RunsFilter(tags={BATCH_TAG: digest, run_reaper.REAPED_TAG: "true"})
+        )
         requests.append(
-            dg.RunRequest(run_key=digest, asset_selection=keys_of(batch), tags=run_tags(batch))
+            dg.RunRequest(
+                run_key=f"{digest}-{min(killed, MOST_RETRIES_OF_A_KILLED_RUN)}",
+                asset_selection=keys_of(batch),
+                tags=run_tags(batch) | {BATCH_TAG: digest},
+            )
         )
     return requests
 
@@ -122,7 +153,8 @@ def automation(definitions_of) -> list:
             return dg.SkipReason(f"{busy} run(s) under way; what they leave stale comes next")
         definitions = definitions_of()
         plan = current_plan(definitions, settings=settings, lake=lake)
-        todo = batches(plan, nodes_of(definitions))
+        nodes = nodes_of(definitions)
+        todo = batches(plan, nodes)
         if not todo:
             blocked = plan.of("blocked")
             if blocked:
@@ -131,7 +163,7 @@ def automation(definitions_of) -> list:
                     f"{blocked[0].week}: {blocked[0].why}"
                 )
             return dg.SkipReason("nothing is stale")
-        return run_requests(plan, todo)
+        return run_requests(plan, first_wave(todo, nodes), instance=context.instance)
 
     @dg.sensor(
         minimum_interval_seconds=60,

@@ -1,13 +1,14 @@
 """Code versions that nobody has to remember to raise.
 
-The version of an asset is a hash of its function and of every ``models`` and ``checks`` module
-that function reaches, docstrings and comments left out. So an edit makes stale what it can
-change, and nothing else.
+The version of an asset is a hash of its function, of the functions beside it that it calls, and of
+every ``models`` and ``checks`` module that these reach, docstrings and comments left out. So an
+edit makes stale what it can change, and nothing else.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import inspect
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _ROOMS = ("models", "checks")
 # Contracts say what a table holds, not how it is made; each asset hashes its own contract.
@@ -30,19 +32,50 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
         function: The asset's function.
         extra: Further text the result depends on, such as the contract's schema.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     modules: set[str] = set()
-    for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}:
-        target = inspect.unwrap(function).__globals__.get(name)  # type: ignore[attr-defined]
-        home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
-        if home and _is_ours(home):
-            modules |= _closure(home)
-    digest = hashlib.sha256(_normalised(tree).encode())
+    trees: dict[str, str] = {}
+    waiting = [function]
+    while waiting:
+        each: Any = inspect.unwrap(waiting.pop())
+        if f"{each.__module__}.{each.__qualname__}" in trees:
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+        trees[f"{each.__module__}.{each.__qualname__}"] = _normalised(_undecorated(tree))
+        for target in _reached(each, tree):
+            home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
+            if home and _is_ours(home):
+                modules |= _closure(home)
+            elif inspect.isfunction(target) and home == function.__module__:
+                # A function beside the asset's own does part of its work.
+                waiting.append(target)
+    digest = hashlib.sha256()
+    for name in sorted(trees):
+        digest.update(trees[name].encode())
     for module in sorted(modules):
         digest.update(f"{module}:{_module_hash(module)}".encode())
     for text in extra:
         digest.update(text.encode())
     return digest.hexdigest()[:12]
+
+
+def _reached(function: Any, tree: ast.Module) -> list[object]:
+    """What a function's names stand for: globals, and what a factory closed over."""
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    known = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    targets = [known[n] for n in sorted(names) if n in known]
+    for target in list(targets):
+        if dataclasses.is_dataclass(target) and not isinstance(target, type):
+            values = [getattr(target, f.name) for f in dataclasses.fields(target)]
+            targets += [v for v in values if inspect.isfunction(v)]
+    return targets
+
+
+def _undecorated(tree: ast.Module) -> ast.Module:
+    """A function without its decorator: owners, groups and descriptions change no row."""
+    first = tree.body[0]
+    if isinstance(first, ast.FunctionDef):
+        first.decorator_list = []
+    return tree
 
 
 def _module_of(target: object) -> str | None:

@@ -8,6 +8,7 @@ inputs, or when a week it needs did. Pure: states in, plan out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -47,7 +48,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Entry:
-    """One partition of the plan."""
+    """One partition of the plan.
+
+    Attributes:
+        fingerprint: Of the code, inputs and last run it was judged by: the same staleness twice
+            has the same one, the next change another.
+    """
 
     asset: str
     week: date | None
@@ -55,6 +61,7 @@ class Entry:
     why: str
     rows: int | None = None
     seconds: float | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ def make_plan(
             certainty, why = verdict
             state[asset, week] = certainty
             last = statuses.get((asset, week))
+            judged = [node.code_version, sorted(now[week].items()), observed.get((asset, week))]
             entries.append(
                 Entry(
                     asset=asset,
@@ -127,9 +135,14 @@ def make_plan(
                     why=why,
                     rows=last.rows if last and last.passed else typical[0],
                     seconds=last.seconds if last and last.passed else typical[1],
+                    fingerprint=_digest([*judged, last.run_id if last else None]),
                 )
             )
     return Plan(entries=entries, order=tuple(nodes))
+
+
+def _digest(values: Sequence[object]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
 def _typical(
@@ -198,12 +211,20 @@ def batches(
     Args:
         plan: Of now.
         nodes: By asset, in the order of the data flow.
-        excluding: Partitions already tried without success.
+        excluding: Partitions already tried without success; what is made from one of them waits.
     """
     weeks_of: dict[str, list[date | None]] = {}
     unsettled = {e.asset for e in plan.of("maybe")}
+    held: dict[str, list[date | None]] = {}
     for entry in plan.of("stale"):
-        if (entry.asset, entry.week) not in excluding:
+        inputs = nodes[entry.asset].inputs
+        if (entry.asset, entry.week) in excluding or any(
+            set(admitted(window, entry.week, [w for w in held[i] if w])) & set(held[i])
+            for i, window in inputs.items()
+            if i in held
+        ):
+            held.setdefault(entry.asset, []).append(entry.week)
+        else:
             weeks_of.setdefault(entry.asset, []).append(entry.week)
     found: list[Batch] = []
     place: dict[str, int] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +19,7 @@ import dagster as dg
 from assets.governance.graph import current_plan, nodes_of
 from assets.governance.plan import Batch, Partition, Plan, batches
 from models.calendar import weeks_between
-from resources import run_reaper
+from resources import partition_status, run_reaper
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -100,10 +101,17 @@ def bring_up_to_date(
         for batch in todo:
             ran = run_batch(definitions, batch, settings=settings, instance=instance)
             outcome.ran.append(ran)
-            tried |= partitions_of(batch)
+            if ran.success or not _names_failed_weeks(ran, lake):
+                tried |= partitions_of(batch)
             if not ran.success:
                 # What follows in this wave may need what failed: plan again.
                 break
+
+
+def _names_failed_weeks(ran: Ran, lake: Lake) -> bool:
+    """Whether the run recorded which weeks failed: they are blocked now, the others can run."""
+    statuses = partition_status.current(lake, ran.batch.assets)
+    return any(s.run_id == ran.run_id and not s.passed for s in statuses.values())
 
 
 def partitions_of(batch: Batch) -> set[Partition]:
@@ -123,15 +131,20 @@ def run_batch(
     weeks = f"{batch.weeks[0]} .. {batch.weeks[1]}" if batch.weeks else "no weeks"
     progress.info("run: %d asset(s), %s", len(batch.assets), weeks)
     job = definitions.get_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=keys_of(batch),
-        tags=run_tags(batch) | {run_reaper.PROCESS_TAG: str(os.getpid())},
-        # Progress lines say what happens; the event log keeps the rest.
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
-    run_reaper.release(settings, result.run_id)
+    run_id = str(uuid.uuid4())
+    run_reaper.hold(settings, run_id)
+    try:
+        result = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            asset_selection=keys_of(batch),
+            tags=run_tags(batch) | {run_reaper.PROCESS_TAG: str(os.getpid())},
+            # Progress lines say what happens; the event log keeps the rest.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    finally:
+        run_reaper.release(settings, run_id)
     errors = tuple(
         _message(event) for event in result.all_events if event.event_type_value == "STEP_FAILURE"
     )

@@ -19,7 +19,7 @@ from checks.drops import Admission, Admitted
 from models.calendar import end_of_week
 from models.pseudonyms import pseudonymise_series
 from resources import landing, secrets
-from resources.settings import Settings
+from resources.settings import Settings, get_settings
 from resources.sources import complete_journey
 
 # Past this share a drop is worse than a few bad rows; somebody should talk to the sender.
@@ -43,6 +43,8 @@ def _codes(contract: Contract, settings: Settings) -> Mapping[str, frozenset[str
 
 def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
     table = contract.table.removeprefix("raw.")
+    declared = get_settings()
+    codes = {c: sorted(legal) for c, legal in _codes(contract, declared).items()}
     key = dg.AssetKey(contract.table.split("."))
 
     @lake_asset(
@@ -52,6 +54,7 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
         group="raw",
         kinds={"polars", "ducklake"},
         weeks_per_chunk=WEEKS_PER_CHUNK.get(contract.table),
+        depends_on=[declared.time_zone, repr(codes)],
         reports=[
             dg.AssetCheckSpec(
                 "drop_quality",
