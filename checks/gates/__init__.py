@@ -1,0 +1,1 @@
+"""Gates: what a model must prove before it is registered, as pure functions over its evidence."""

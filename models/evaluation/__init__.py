@@ -1,0 +1,1 @@
+"""Evaluation: metrics, intervals and the report that shows them."""

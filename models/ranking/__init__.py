@@ -1,0 +1,1 @@
+"""The offer ranker: candidates, baselines, training examples, models and their tuning."""

@@ -1,0 +1,212 @@
+"""The learned ranker: XGBoost ``rank:ndcg`` over candidate features, trained and scored.
+
+A model is its UBJSON bytes, which carry the feature names. Training on rows in the same order gives
+the same bytes on every run and with any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import xgboost as xgb
+
+from models.ranking.dataset import EVENT, KEY, LABEL
+
+# Held equal for training and quantising: XGBoost asks for it twice.
+MAX_BIN = 128
+
+FIXED_PARAMS: Mapping[str, Any] = {
+    "objective": "rank:ndcg",
+    "tree_method": "hist",
+    "max_bin": MAX_BIN,
+    # Pairs are taken from the top of the list by rank. The other method draws them at random.
+    "lambdarank_pair_method": "topk",
+    "lambdarank_num_pair_per_sample": 32,
+    "verbosity": 1,
+}
+
+# With these, more trees than this do not rank the tuning weeks of The Complete Journey better.
+DEFAULT_ROUNDS = 50
+
+# A sound start before any tuning.
+DEFAULT_PARAMS: Mapping[str, Any] = {
+    "eta": 0.15,
+    "max_depth": 5,
+    "min_child_weight": 20.0,
+    "reg_lambda": 5.0,
+    "colsample_bytree": 0.8,
+}
+
+
+@dataclass(frozen=True)
+class RankingData:
+    """Examples in the form XGBoost takes: a quantised matrix, labels and one group per event."""
+
+    matrix: xgb.QuantileDMatrix
+    features: tuple[str, ...]
+    rows: int
+    events: int
+
+
+def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
+    """The features as a C-ordered float32 array, null as NaN.
+
+    Args:
+        frame: Examples.
+        features: Columns, in the model's order.
+    """
+    return frame.select(pl.col(name).cast(pl.Float32) for name in features).to_numpy(order="c")
+
+
+def prepare(
+    examples: pl.DataFrame, *, features: Sequence[str], threads: int | None = None
+) -> RankingData:
+    """Quantise labelled examples; events in which no candidate was bought are left out.
+
+    Those events have no pair to learn from, and are about half of all.
+
+    Args:
+        examples: Frame of ``dataset.examples`` with ``label``, sorted by as-of, household and
+            product.
+        features: Feature columns.
+        threads: Threads to use; all by default. The result does not depend on it.
+
+    Raises:
+        ValueError: Rows are not sorted, or no event has a bought candidate.
+    """
+    if not _sorted(examples):
+        raise ValueError(
+            "prepare(): rows are not sorted by as_of, household_id, product_id, on which the bytes "
+            "of a model depend; sort them or take them from dataset.examples()"
+        )
+    useful = examples.filter(pl.col(LABEL).max().over(*EVENT) > 0)
+    if useful.is_empty():
+        raise ValueError(
+            f"prepare(): none of {examples.height:,} candidates was bought, so there is nothing to "
+            "learn from; check that the labels' weeks are those of the examples and are mature"
+        )
+    groups = useful.select(pl.struct(*EVENT).rle_id().alias("group"))["group"]
+    matrix = xgb.QuantileDMatrix(
+        to_matrix(useful, features),
+        label=useful[LABEL].to_numpy(),
+        qid=groups.to_numpy(),
+        feature_names=list(features),
+        max_bin=MAX_BIN,
+        nthread=threads,
+    )
+    return RankingData(
+        matrix=matrix,
+        features=tuple(features),
+        rows=useful.height,
+        events=int(groups[-1]) + 1,
+    )
+
+
+def fit(
+    data: RankingData,
+    *,
+    params: Mapping[str, Any],
+    rounds: int,
+    seed: int,
+    threads: int | None = None,
+) -> bytes:
+    """Train on prepared data.
+
+    Args:
+        data: From ``prepare``.
+        params: XGBoost parameters beside the fixed ones.
+        rounds: Number of trees.
+        seed: Of row and column sampling.
+        threads: As for ``prepare``.
+
+    Returns:
+        The booster as UBJSON.
+
+    Raises:
+        ValueError: ``params`` would override a fixed parameter.
+    """
+    fixed = sorted(set(params) & {*FIXED_PARAMS, "seed", "nthread"})
+    if fixed:
+        raise ValueError(
+            f"fit(): {fixed} are fixed for this model family; remove them from the parameters"
+        )
+    settings = {**FIXED_PARAMS, **params, "seed": seed}
+    if threads is not None:
+        settings["nthread"] = threads
+    booster = xgb.train(settings, data.matrix, num_boost_round=rounds)
+    return bytes(booster.save_raw(raw_format="ubj"))
+
+
+def train(
+    examples: pl.DataFrame,
+    *,
+    features: Sequence[str],
+    params: Mapping[str, Any] = DEFAULT_PARAMS,
+    rounds: int,
+    seed: int,
+    threads: int | None = None,
+) -> bytes:
+    """``prepare`` and ``fit`` in one call; arguments and errors as theirs."""
+    data = prepare(examples, features=features, threads=threads)
+    return fit(data, params=params, rounds=rounds, seed=seed, threads=threads)
+
+
+def load(model: bytes) -> xgb.Booster:
+    """The booster of UBJSON bytes."""
+    return xgb.Booster(model_file=bytearray(model))
+
+
+def score(model: bytes | xgb.Booster, matrix: np.ndarray) -> np.ndarray:
+    """Score rows; larger is better, comparable within one event.
+
+    Args:
+        model: UBJSON bytes, or a booster that is kept loaded.
+        matrix: Float32, rows x features in the order of ``feature_names``.
+
+    Returns:
+        Float32 scores, one per row.
+    """
+    booster = load(model) if isinstance(model, bytes) else model
+    return booster.inplace_predict(matrix)
+
+
+def score_frame(model: bytes | xgb.Booster, frame: pl.DataFrame) -> pl.Series:
+    """Score examples by the feature names the model carries, whatever their order in ``frame``."""
+    booster = load(model) if isinstance(model, bytes) else model
+    scores = score(booster, to_matrix(frame, feature_names(booster)))
+    return pl.Series("score", scores, dtype=pl.Float32).cast(pl.Float64)
+
+
+def feature_names(model: bytes | xgb.Booster) -> list[str]:
+    """The features the model was trained on, in its order.
+
+    Raises:
+        ValueError: The model carries none.
+    """
+    booster = load(model) if isinstance(model, bytes) else model
+    if not booster.feature_names:
+        raise ValueError("the model carries no feature names; train it with train()")
+    return list(booster.feature_names)
+
+
+def importance(model: bytes | xgb.Booster) -> pl.DataFrame:
+    """Share of the total gain by feature, largest first; unused features are listed with 0.
+
+    Returns:
+        ``feature`` (String), ``gain`` (Float64, sums to 1 unless no tree splits).
+    """
+    booster = load(model) if isinstance(model, bytes) else model
+    gains = booster.get_score(importance_type="total_gain")
+    total = sum(float(np.sum(gain)) for gain in gains.values()) or 1.0
+    rows = [(name, float(np.sum(gains.get(name, 0.0))) / total) for name in feature_names(booster)]
+    return pl.DataFrame(rows, schema={"feature": pl.String, "gain": pl.Float64}, orient="row").sort(
+        "gain", "feature", descending=[True, False]
+    )
+
+
+def _sorted(examples: pl.DataFrame) -> bool:
+    return examples.select(pl.struct(*KEY).is_sorted()).item() if examples.height else True

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+import pytest
+
+from models.ranking.baselines import (
+    BASELINES,
+    decayed_topfreq,
+    g_topfreq,
+    gp_topfreq,
+    p_topfreq,
+    purchase_counts,
+)
+
+W1, W2, W3, W4 = (date(2017, 1, day) for day in (2, 9, 16, 23))
+
+# household, product, basket, week
+LINES = pl.LazyFrame(
+    [
+        ("ann", "tea", "b1", W1),
+        ("ann", "tea", "b1", W1),  # printed twice on one receipt: one purchase
+        ("ann", "tea", "b2", W1),
+        ("ann", "milk", "b3", W2),
+        ("bob", "milk", "b4", W1),
+        ("bob", "milk", "b5", W2),
+        ("bob", "eggs", "b5", W2),
+        ("bob", "ham", "b6", W3),
+        ("ann", "ham", "b7", W3),
+        ("ann", "ham", "b8", W3),
+        ("ann", "ham", "b9", W3),
+        ("ann", "ham", "b10", W3),
+    ],
+    schema={
+        "household_id": pl.String,
+        "product_id": pl.String,
+        "basket_id": pl.String,
+        "week_start": pl.Date,
+    },
+    orient="row",
+)
+COUNTS = purchase_counts(LINES)
+EVENTS = pl.DataFrame(
+    [("ann", W3), ("bob", W3), ("new", W3)],
+    schema={"household_id": pl.String, "as_of": pl.Date},
+    orient="row",
+)
+
+
+def lists(frame: pl.DataFrame) -> dict[str, list[tuple[int, str, float]]]:
+    return {
+        household: part.select("rank", "product_id", "score").rows()
+        for (household,), part in frame.group_by("household_id", maintain_order=True)
+    }
+
+
+def test_purchases_are_receipts() -> None:
+    tea = COUNTS.filter((pl.col("household_id") == "ann") & (pl.col("product_id") == "tea"))
+    assert tea["purchases"].to_list() == [2]
+
+
+def test_global_by_hand() -> None:
+    # Before W3: milk 3, tea 2, eggs 1; ham is the future.
+    want = [(1, "milk", 3.0), (2, "tea", 2.0)]
+    assert lists(g_topfreq(COUNTS, events=EVENTS, k=2)) == {"ann": want, "bob": want, "new": want}
+
+
+def test_personal_by_hand() -> None:
+    assert lists(p_topfreq(COUNTS, events=EVENTS, k=3)) == {
+        "ann": [(1, "tea", 2.0), (2, "milk", 1.0)],
+        "bob": [(1, "milk", 2.0), (2, "eggs", 1.0)],
+    }
+
+
+def test_personal_filled_by_global_by_hand() -> None:
+    assert lists(gp_topfreq(COUNTS, events=EVENTS, k=3)) == {
+        "ann": [(1, "tea", 2.0), (2, "milk", 1.0), (3, "eggs", 1.0)],
+        "bob": [(1, "milk", 2.0), (2, "eggs", 1.0), (3, "tea", 2.0)],
+        "new": [(1, "milk", 3.0), (2, "tea", 2.0), (3, "eggs", 1.0)],
+    }
+
+
+def test_decay_by_hand() -> None:
+    # With a half-life of half a week, W1 counts a quarter of W2 at W3.
+    ranked = decayed_topfreq(COUNTS, events=EVENTS, k=3, half_life_weeks=0.5)
+    assert lists(ranked) == {
+        "ann": [(1, "milk", 1.0), (2, "tea", 0.5), (3, "eggs", 1.0)],
+        "bob": [(1, "milk", 1.25), (2, "eggs", 1.0), (3, "tea", 0.5)],
+        "new": [(1, "milk", 2.25), (2, "eggs", 1.0), (3, "tea", 0.5)],
+    }
+
+
+def test_a_long_half_life_is_plain_frequency() -> None:
+    plain = gp_topfreq(COUNTS, events=EVENTS, k=3).drop("score")
+    assert (
+        decayed_topfreq(COUNTS, events=EVENTS, k=3, half_life_weeks=1e9).drop("score").equals(plain)
+    )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_future_changes_nothing(name: str) -> None:
+    past = COUNTS.filter(pl.col("week_start") < W3)
+    baseline = BASELINES[name]
+    assert baseline(COUNTS, events=EVENTS, k=3).equals(baseline(past, events=EVENTS, k=3))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_as_of_sees_its_own_past(name: str) -> None:
+    baseline = BASELINES[name]
+    later = EVENTS.with_columns(pl.lit(W4).alias("as_of"))
+    both = baseline(COUNTS, events=pl.concat([EVENTS, later]), k=2)
+    alone = pl.concat([baseline(COUNTS, events=e, k=2) for e in (EVENTS, later)])
+    assert both.equals(alone)
+    top = both.filter((pl.col("as_of") == W4) & (pl.col("household_id") == "ann"))
+    assert top["product_id"][0] == "ham"
+
+
+def test_equal_scores_go_by_product_id() -> None:
+    tied = pl.DataFrame(
+        {
+            "household_id": ["ann"] * 3,
+            "product_id": ["c", "a", "b"],
+            "week_start": [W1] * 3,
+            "purchases": [1, 1, 1],
+        }
+    )
+    ranked = p_topfreq(tied, events=EVENTS.head(1), k=2)
+    assert ranked["product_id"].to_list() == ["a", "b"]
+
+
+def test_no_events_give_no_rankings() -> None:
+    assert gp_topfreq(COUNTS, events=EVENTS.clear(), k=3).is_empty()
+
+
+def test_a_half_life_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="half_life_weeks is 0"):
+        decayed_topfreq(COUNTS, events=EVENTS, k=3, half_life_weeks=0)
