@@ -67,6 +67,7 @@ def main() -> None:
 def plan(*, as_json: bool, everything: bool) -> None:
     """Say what would be re-materialised and why; run nothing."""
     from assets.governance.graph import current_plan
+    from assets.governance.plan import Entry
 
     with graph() as (settings, lake, defs, _):
         found = current_plan(defs, settings=settings, lake=lake)
@@ -79,8 +80,12 @@ def plan(*, as_json: bool, everything: bool) -> None:
         return
     table = Table(title="What would be re-materialised", title_justify="left")
     for heading in ("asset", "weeks", "", "why", "rows", "seconds"):
-        table.add_column(heading, justify="right" if heading in {"rows", "seconds"} else "left")
-    groups: dict[tuple, list] = {}
+        table.add_column(
+            heading,
+            justify="right" if heading in {"rows", "seconds"} else "left",
+            no_wrap=heading == "asset",
+        )
+    groups: dict[tuple, list[Entry]] = {}
     for e in found.entries:
         groups.setdefault((e.asset, e.certainty, e.week if everything else e.why), []).append(e)
     for (asset, certainty, _), entries in groups.items():
@@ -97,7 +102,7 @@ def plan(*, as_json: bool, everything: bool) -> None:
     console.print(table)
     counts = Counter(e.certainty for e in found.entries)
     models = sorted({e.asset for e in found.entries if e.asset.startswith("models.")})
-    total = sum(e.seconds or 0 for e in found.of("stale"))
+    total = sum((e.seconds or 0.0) for e in found.of("stale"))
     console.print(
         f"{counts['stale']} partition(s) will run (about {total:.0f} s where known), "
         f"{counts['maybe']} may run if their inputs change, {counts['blocked']} blocked. "

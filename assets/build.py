@@ -5,14 +5,21 @@ from typing import Any
 
 import dagster as dg
 
+from assets.evaluation.ranking import champion, ranking_report
+from assets.features.sets import FEATURE_SETS
 from assets.governance.automation import (
     automation,
     late_data_schedule,
     weekly_job,
     weekly_schedule,
 )
+from assets.labels.purchases import purchases
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
+from assets.serving.offers import bento, online_snapshot, ranked_offers
+from assets.training.candidates import candidates
+from assets.training.examples import offer_examples
+from assets.training.offer_ranker import offer_ranker
 from assets.warehouse.contracts import mart_contracts
 from assets.warehouse.dbt import dbt_resource, warehouse
 from resources.lake import Lake
@@ -38,7 +45,21 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """
     settings = get_settings().prepare()
     definitions: dg.Definitions = dg.Definitions(
-        assets=[*DROPS, *RAW_TABLES, warehouse],
+        assets=[
+            *DROPS,
+            *RAW_TABLES,
+            warehouse,
+            *FEATURE_SETS,
+            purchases,
+            candidates,
+            offer_examples,
+            offer_ranker,
+            ranking_report,
+            champion,
+            bento,
+            online_snapshot,
+            ranked_offers,
+        ],
         asset_checks=[mart_contracts],
         jobs=[weekly_job],
         schedules=[weekly_schedule, late_data_schedule],

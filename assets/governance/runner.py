@@ -130,7 +130,7 @@ def run_batch(
     started = time.perf_counter()
     weeks = f"{batch.weeks[0]} .. {batch.weeks[1]}" if batch.weeks else "no weeks"
     progress.info("run: %d asset(s), %s", len(batch.assets), weeks)
-    job = definitions.get_implicit_global_asset_job_def()
+    job = definitions.resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
     run_reaper.hold(settings, run_id)
     try:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -84,7 +85,7 @@ def _parents(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [nodes.get(unique_id) or sources[unique_id] for unique_id in node["depends_on"]["nodes"]]
 
 
-def _inputs(node: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def inputs_of(node: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     windows = {asset_name(p): _window(node, p) for p in _parents(node)}
     return {name: {"start": w.start, "end": w.end} for name, w in windows.items()}
 
@@ -132,7 +133,7 @@ class Translator(DagsterDbtTranslator):
             metadata
             | (contract_metadata(contract) if contract else {})
             | graph_metadata(
-                inputs=_inputs(dbt_resource_props),
+                inputs=inputs_of(dbt_resource_props),
                 version=_code_version(dbt_resource_props),
                 kind="view" if view else "table",
             )
@@ -161,43 +162,54 @@ def warehouse(context: dg.AssetExecutionContext) -> Iterator[Any]:
     span = json.dumps({"min_week": str(min(weeks)), "max_week": str(max(weeks))})
     build = context.resources.dbt.cli([*dbt_process.BUILD_ARGS, "--vars", span], context=context)
     yield from build.stream().fetch_column_metadata()
-    _record_views(context, lake=lake, weeks=weeks)
+    record_views(
+        lake,
+        [
+            v
+            for v in views()
+            if v["schema"] == "staging"
+            and dg.AssetKey(asset_name(v).split(".")) in context.selected_asset_keys
+        ],
+        weeks=weeks,
+        run_id=context.run_id,
+    )
     progress.info("dbt: done in %.1f s", time.perf_counter() - started)
 
 
-def _record_views(context: dg.AssetExecutionContext, *, lake: Lake, weeks: list) -> None:
-    """A view holds nothing of its own: its content is that of its inputs."""
-    selected = {".".join(key.path) for key in context.selected_asset_keys}
-    views = [
+def views() -> list[Mapping[str, Any]]:
+    """The models that are views."""
+    return [
         node
         for node in manifest()["nodes"].values()
-        if node["resource_type"] == "model"
-        and node["config"]["materialized"] == "view"
-        and asset_name(node) in selected
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "view"
     ]
-    # Parents first, so that a view of a view sees its parent's new version.
-    for staging in (True, False):
-        some = [v for v in views if (v["schema"] == "staging") == staging]
-        inputs = {asset_name(v): _inputs(v) for v in some}
-        statuses = partition_status.current(lake, sorted({i for v in inputs.values() for i in v}))
-        records = []
-        for view in some:
-            name = asset_name(view)
-            made_from = input_versions(described=inputs[name], weeks=weeks, statuses=statuses)
-            records += [
-                PartitionStatus(
-                    asset=name,
-                    week=week,
-                    status="passed",
-                    rows=0,
-                    data_version=":".join(made_from[week].values()),
-                    contract_version=1,
-                    code_version=_code_version(view),
-                    inputs=made_from[week],
-                    run_id=context.run_id,
-                    seconds=0.0,
-                )
-                for week in weeks
-            ]
+
+
+def record_views(
+    lake: Lake, made: Sequence[Mapping[str, Any]], *, weeks: Sequence[date], run_id: str
+) -> None:
+    """Record views that were built; what a view holds is what its inputs hold."""
+    inputs = {asset_name(v): inputs_of(v) for v in made}
+    statuses = partition_status.current(lake, sorted({i for v in inputs.values() for i in v}))
+    records = []
+    for view in made:
+        name = asset_name(view)
+        made_from = input_versions(described=inputs[name], weeks=list(weeks), statuses=statuses)
+        records += [
+            PartitionStatus(
+                asset=name,
+                week=week,
+                status="passed",
+                rows=0,
+                data_version=":".join(made_from[week].values()),
+                contract_version=1,
+                code_version=_code_version(view),
+                inputs=made_from[week],
+                run_id=run_id,
+                seconds=0.0,
+            )
+            for week in weeks
+        ]
+    if records:
         with lake.write() as connection:
             partition_status.record(connection, records)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from checks.contracts.contract import Contract
+from checks.contracts.features import FEATURES
+from checks.contracts.labels import LABELS
 from checks.contracts.marts import MARTS
 from checks.contracts.quarantine import QUARANTINE
+from checks.contracts.ranking import RANKING
 from checks.contracts.raw import RAW
 
-CONTRACTS: dict[str, Contract] = {c.table: c for c in (*RAW, *QUARANTINE.values(), *MARTS)}
+CONTRACTS: dict[str, Contract] = {
+    c.table: c for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING)
+}
 
 
 def contract_of(table: str) -> Contract:

@@ -1,0 +1,1 @@
+"""Evaluation reports and the gates that read them, and the registry behind the gates."""

@@ -1,0 +1,95 @@
+"""The five feature sets: household, product, store, household x product and store x product."""
+
+import dagster as dg
+import polars as pl
+
+from assets.lake_asset import Input, TableContext, lake_asset
+from assets.partitions import PAST, PAST_YEAR
+from checks.contracts.registry import contract_of
+from models.features.household import household_features
+from models.features.household_product import household_product_features
+from models.features.product import product_features
+from models.features.store import store_features
+from models.features.store_product import store_product_features
+
+GROUP = "features"
+KINDS = {"polars", "narwhals", "ducklake"}
+
+LINES = Input("marts.fct_basket_line", weeks=PAST_YEAR)
+PROMOTIONS = Input("marts.fct_promotion", weeks=PAST_YEAR)
+# The version of a product in force may be as old as the product.
+PRODUCTS = Input("marts.dim_product", weeks=PAST)
+
+# Bounds memory: eight weeks of pairs are four million rows.
+PAIR_WEEKS = 6
+ENTITY_WEEKS = 18
+
+
+@lake_asset(
+    contract_of("features.household"),
+    inputs={"lines": LINES, "products": PRODUCTS},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=ENTITY_WEEKS,
+)
+def household(context: TableContext, lines: pl.LazyFrame, products: pl.LazyFrame) -> pl.LazyFrame:
+    return household_features(
+        lines, context.weeks, products=products, time_zone=context.settings.time_zone
+    )
+
+
+@lake_asset(
+    contract_of("features.product"),
+    inputs={"lines": LINES},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=ENTITY_WEEKS,
+)
+def product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
+    return product_features(lines, context.weeks, time_zone=context.settings.time_zone)
+
+
+@lake_asset(
+    contract_of("features.store"),
+    inputs={"lines": LINES},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=ENTITY_WEEKS,
+)
+def store(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
+    return store_features(lines, context.weeks, time_zone=context.settings.time_zone)
+
+
+@lake_asset(
+    contract_of("features.household_product"),
+    inputs={"lines": LINES},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=PAIR_WEEKS,
+)
+def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
+    return household_product_features(lines, context.weeks, time_zone=context.settings.time_zone)
+
+
+@lake_asset(
+    contract_of("features.store_product"),
+    inputs={"lines": LINES, "promotions": PROMOTIONS},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=PAIR_WEEKS,
+)
+def store_product(
+    context: TableContext, lines: pl.LazyFrame, promotions: pl.LazyFrame
+) -> pl.LazyFrame:
+    return store_product_features(
+        lines, context.weeks, promotions=promotions, time_zone=context.settings.time_zone
+    )
+
+
+FEATURE_SETS: list[dg.AssetsDefinition] = [
+    household,
+    product,
+    store,
+    household_product,
+    store_product,
+]

@@ -1,0 +1,1 @@
+"""From candidates to a trained model: what is learned from, and what learns."""
