@@ -127,7 +127,8 @@ def calibration_error(probability: pl.Series, outcome: pl.Series, *, bins: int =
         )
     return float(
         pairs.group_by((pl.col("p") * bins).floor().clip(upper_bound=bins - 1).alias("bin"))
-        .agg(pl.len().alias("n"), pl.col("p").mean(), pl.col("y").mean())
+        .agg(pl.len().alias("n"), pl.col("p").sort().mean(), pl.col("y").mean())
+        .sort("bin")
         .select((pl.col("n") / pl.col("n").sum() * (pl.col("p") - pl.col("y")).abs()).sum())
         .item()
     )
@@ -157,7 +158,8 @@ def candidate_recall(
     rows = []
     for name, column in [*sources.items(), ("union", "any")]:
         hit = pl.col(column).is_not_null()
-        per = found.group_by(*EVENT).agg(hit.mean().alias("recall"))
+        # Sorted, because a mean of floats depends on the order of its terms.
+        per = found.group_by(*EVENT).agg(hit.mean().alias("recall")).sort(*EVENT)
         proposed = candidates.height if name == "union" else candidates[column].is_not_null().sum()
         rows.append(
             {

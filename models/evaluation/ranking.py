@@ -121,7 +121,7 @@ def _compare(
 
 def _by_week(judged: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(
-        frame.group_by("as_of")
+        frame.group_by("as_of", maintain_order=True)
         .agg(pl.len().alias("events"), *(pl.col(c).mean() for c in METRICS.values()))
         .sort("as_of")
         .select(
