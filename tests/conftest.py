@@ -1,0 +1,137 @@
+"""What every test may use: a home of its own, a lake, and the graph of landing and raw.
+
+Nothing a test does may reach the installation of whoever runs it, so the process itself gets a
+home that is thrown away, before anything reads the settings.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROCESS_HOME = tempfile.mkdtemp(prefix="liftgraph-tests-")
+os.environ["LIFTGRAPH_HOME"] = _PROCESS_HOME
+for _name in ("DAGSTER_HOME", "LIFTGRAPH_EVENTS", "LIFTGRAPH_LANDING", "LIFTGRAPH_SOURCE"):
+    os.environ.pop(_name, None)
+
+import dagster as dg  # noqa: E402
+import pytest  # noqa: E402
+
+from assets.governance.graph import current_plan  # noqa: E402
+from assets.governance.plan import Plan  # noqa: E402
+from assets.governance.runner import Outcome, bring_up_to_date  # noqa: E402
+from resources import lake as lake_module  # noqa: E402
+from resources.lake import Lake  # noqa: E402
+from resources.lake_io import LakeIOManager  # noqa: E402
+from resources.settings import Settings, get_settings  # noqa: E402
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(_PROCESS_HOME, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Home:
+    """An installation of its own."""
+
+    settings: Settings
+    environment: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.settings.home
+
+    @property
+    def landing(self) -> Path:
+        return self.settings.landing_dir
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.of(self.settings)
+
+    def resources(self) -> dict[str, object]:
+        return {
+            "settings": self.settings,
+            "lake": self.lake,
+            "lake_io": LakeIOManager(self.lake),
+        }
+
+    def definitions(self, *assets: dg.AssetsDefinition) -> dg.Definitions:
+        """A graph of ``assets`` on this home; landing and raw by default."""
+        if not assets:
+            from assets.landing.drops import DROPS
+            from assets.landing.raw import RAW_TABLES
+
+            assets = (*DROPS, *RAW_TABLES)
+        return dg.Definitions(
+            assets=list(assets),
+            resources=self.resources(),
+            executor=dg.in_process_executor,
+        )
+
+    def run(
+        self,
+        definitions: dg.Definitions,
+        *,
+        instance: dg.DagsterInstance,
+        only: Sequence[str] | None = None,
+    ) -> Outcome:
+        """Bring ``definitions``, or only some of its assets, up to date."""
+        return bring_up_to_date(
+            definitions, settings=self.settings, lake=self.lake, instance=instance, only=only
+        )
+
+    def plan(self, definitions: dg.Definitions) -> Plan:
+        """What would run now."""
+        return current_plan(definitions, settings=self.settings, lake=self.lake)
+
+
+@pytest.fixture
+def make_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Home]]:
+    """Makes an installation in a folder; further settings by name."""
+    made: list[Home] = []
+
+    def make(path: Path, **settings: str) -> Home:
+        environment = {
+            "LIFTGRAPH_HOME": str(path),
+            "LIFTGRAPH_LANDING": str(path / "landing"),
+            "LIFTGRAPH_REPORTS": str(path / "reports"),
+            "LIFTGRAPH_SOURCE": "own",
+            "LIFTGRAPH_THREADS": "2",
+            "DAGSTER_HOME": str(path / "dagster"),
+            "LIFTGRAPH_EVENTS": str(path / "dagster" / "events"),
+            "BENTOML_HOME": str(path / "bentoml"),
+        } | {f"LIFTGRAPH_{name.upper()}": value for name, value in settings.items()}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+        home = Home(settings=get_settings().prepare(), environment=environment)
+        made.append(home)
+        return home
+
+    yield make
+    for home in made:
+        lake_module.close(home.lake)
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def home(tmp_path: Path, make_home: Callable[..., Home]) -> Home:
+    """An installation of its own, whose retailer sends its own drops."""
+    return make_home(tmp_path / "home")
+
+
+@pytest.fixture
+def lake(home: Home) -> Lake:
+    return home.lake
+
+
+@pytest.fixture
+def instance(home: Home) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of ``home``, with the storages that users run."""
+    with dg.DagsterInstance.get() as made:
+        yield made
