@@ -27,6 +27,7 @@ class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._threads = threading.local()
+        self._tables: set[str] = set()
         Path(base_dir).mkdir(parents=True, exist_ok=True)
         # Two first processes must not make the tables at once.
         with FileLock(Path(base_dir) / ".create.lock"):
@@ -63,6 +64,15 @@ class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
                     self.store_event(event)
             finally:
                 self._threads.batch = None
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the file has a table: asked per event, so what is there is remembered."""
+        if table_name not in self._tables:
+            with self._connect() as connection:
+                if not sa.inspect(connection).has_table(table_name):
+                    return False
+            self._tables.add(table_name)
+        return True
 
     def dispose(self) -> None:
         if getattr(self, "_pooled", None) is not None:
