@@ -7,6 +7,7 @@ module, in the file of its schema.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,7 +120,8 @@ class Contract:
 
     @cached_property
     def schema(self) -> pa.DataFrameSchema:
-        schema = self.model.to_schema()
+        # Pandera keeps one schema per model; contracts that share a model must not share a key.
+        schema = copy.deepcopy(self.model.to_schema())
         schema.strict = True
         schema.ordered = False
         if self.key:
