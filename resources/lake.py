@@ -7,6 +7,7 @@ PostgreSQL takes no lock. Reads never wait.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,10 @@ from resources.settings import Settings
 # Longer than the longest write of a range on one machine; past it something is stuck.
 LOCK_TIMEOUT_S = 900
 _BUSY_TIMEOUT_MS = 60_000
+# Where DuckDB attaches the catalog's own tables.
+_META = "__ducklake_metadata_lake"
+# Small writes stay in the catalog only where nobody scans files: states and records.
+_RECORD_ROWS_INLINED = 5000
 
 SQL_TYPES: dict[type[pl.DataType] | pl.DataType, str] = {
     pl.String: "VARCHAR",
@@ -121,6 +126,8 @@ class Lake:
         """
         # Opened first: making a new catalog takes the lock itself.
         _database(self)
+        # Opening takes the lock as well, so it comes first.
+        _database(self)
         with self._lock(), self.read() as connection:
             connection.begin()
             try:
@@ -167,26 +174,94 @@ class Lake:
     ) -> pl.LazyFrame:
         """A table, or its partitions from ``first`` to ``last``, as a lazy frame.
 
-        Projections and filters are pushed down into DuckDB. Columns are the contract's, in its
-        order; one that the table does not have yet is null. A table that does not exist yet has
-        no rows.
+        Columns are the contract's, in its order; one that a file does not have yet is null. A
+        table that does not exist yet has no rows. The frame keeps the files of the moment: later
+        writes do not change it.
         """
-        connection = self.cursor()
-        stored = _stored_columns(connection, contract.table, snapshot)
-        if stored is None:
-            connection.close()
-            return contract.empty().lazy()
+        with self.read() as connection:
+            stored = _stored_columns(connection, contract.table, snapshot)
+            if stored is None:
+                return contract.empty().lazy()
+            files = self._files(connection, contract, first=first, last=last, snapshot=snapshot)
+            if files is not None:
+                # Polars reads the files itself: DuckDB's lazy scans deadlock when one plan joins
+                # several of them.
+                schema = {c.name: c.dtype for c in contract.columns}
+                if not files:
+                    return contract.empty().lazy()
+                return pl.scan_parquet(
+                    files,
+                    schema=schema,
+                    missing_columns="insert",
+                    extra_columns="ignore",
+                    hive_partitioning=False,
+                )
+            return self._query(connection, contract, stored, first, last, snapshot).lazy()
+
+    def _files(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        *,
+        first: date | None,
+        last: date | None,
+        snapshot: int | None,
+    ) -> list[str] | None:
+        """The Parquet files that hold exactly the asked partitions, or ``None`` if none do alone.
+
+        Rows deleted one by one, rows kept in the catalog and object stores go through DuckDB.
+        """
+        if "://" in self.data_path:
+            return None
+        schema, name = contract.table.split(".")
+        version = f", snapshot_version => {snapshot}" if snapshot is not None else ""
+        listed = connection.execute(
+            f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{name}', "
+            f"schema => '{schema}'{version})"
+        ).fetchall()
+        inlined = _one(
+            connection,
+            f"""
+            SELECT count(*) FROM {_META}.ducklake_inlined_data_tables
+            JOIN {_META}.ducklake_table t USING (table_id)
+            JOIN {_META}.ducklake_schema s ON s.schema_id = t.schema_id
+            WHERE s.schema_name = '{schema}' AND t.table_name = '{name}'
+            """,
+        )
+        if inlined or any(deleted is not None for _, deleted in listed):
+            return None
+        column = contract.partition_column
+        if column is None or (first is None and last is None):
+            return [path for path, _ in listed]
+        kept = []
+        for path, _ in listed:
+            found = re.search(rf"/{column}=(\d{{4}}-\d{{2}}-\d{{2}})/", path)
+            if found is None:
+                return None
+            week = date.fromisoformat(found[1])
+            if (first is None or week >= first) and (last is None or week <= last):
+                kept.append(path)
+        return kept
+
+    def _query(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        stored: dict[str, str],
+        first: date | None,
+        last: date | None,
+        snapshot: int | None,
+    ) -> pl.DataFrame:
         columns = ", ".join(
             f'"{c.name}"' if c.name in stored else f'NULL::{sql_type(c.dtype)} AS "{c.name}"'
             for c in contract.columns
         )
         version = f" AT (VERSION => {snapshot})" if snapshot is not None else ""
-        relation = connection.sql(
+        rows = connection.sql(
             f"SELECT {columns} FROM lake.{contract.table}{version}"
             + _where(contract.partition_column, first, last)
-        )
-        schema = {c.name: c.dtype for c in contract.columns}
-        return relation.pl(lazy=True).cast(schema)  # type: ignore[arg-type]
+        ).pl()
+        return rows.cast({c.name: c.dtype for c in contract.columns})  # type: ignore[arg-type]
 
     def snapshot_id(self) -> int:
         with self.read() as connection:
@@ -195,15 +270,14 @@ class Lake:
     def table_bytes(self, table: str) -> int:
         """Bytes of the table's current Parquet files; small tables live in the catalog: 0."""
         schema, name = table.split(".")
-        meta = "__ducklake_metadata_lake"
         with self.read() as connection:
             return _one(
                 connection,
                 f"""
                 SELECT coalesce(sum(f.file_size_bytes), 0)::BIGINT
-                FROM {meta}.ducklake_data_file f
-                JOIN {meta}.ducklake_table t USING (table_id)
-                JOIN {meta}.ducklake_schema s ON s.schema_id = t.schema_id
+                FROM {_META}.ducklake_data_file f
+                JOIN {_META}.ducklake_table t USING (table_id)
+                JOIN {_META}.ducklake_schema s ON s.schema_id = t.schema_id
                 WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL
                   AND s.end_snapshot IS NULL
                   AND s.schema_name = '{schema}' AND t.table_name = '{name}'
@@ -376,7 +450,24 @@ def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
     # Creating the catalog is a write too: two first users must not race.
     with lake._lock():  # noqa: SLF001
         connection.execute(lake.attach_sql)
+        _set_options(connection)
     return connection
+
+
+def _set_options(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keep tables in files, where Polars reads them, and small records in the catalog."""
+    known = connection.execute(
+        "SELECT count(*) FROM ducklake_options('lake') "
+        "WHERE option_name = 'data_inlining_row_limit'"
+    ).fetchone()
+    if known and known[0]:
+        return
+    connection.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
+    connection.execute("CREATE SCHEMA IF NOT EXISTS lake.quality")
+    connection.execute(
+        f"CALL lake.set_option('data_inlining_row_limit', {_RECORD_ROWS_INLINED}, "
+        "schema => 'quality')"
+    )
 
 
 def _has_catalog(lake: Lake) -> bool:
