@@ -72,8 +72,8 @@ def plan(*, as_json: bool, everything: bool) -> None:
     with graph() as (settings, lake, defs, _):
         found = current_plan(defs, settings=settings, lake=lake)
     if as_json:
-        rows = [e.__dict__ | {"week": str(e.week) if e.week else None} for e in found.entries]
-        click.echo(json.dumps(rows, indent=1))
+        listed = [e.__dict__ | {"week": str(e.week) if e.week else None} for e in found.entries]
+        click.echo(json.dumps(listed, indent=1))
         return
     if not found.entries:
         console.print("Everything is up to date.")
@@ -143,6 +143,51 @@ def run(assets: tuple[str, ...]) -> None:
     if blocked:
         console.print(f"{len(blocked)} partition(s) are blocked; `make plan` says by what.")
     sys.exit(1 if failed or blocked else 0)
+
+
+@main.command("has-bento")
+def has_bento() -> None:
+    """Succeed if a service was packaged; `make serve` asks first."""
+    from resources import partition_status
+    from resources.lake import Lake
+    from resources.settings import get_settings
+
+    settings = get_settings().prepare()
+    packaged = partition_status.current(Lake.of(settings), ["serving.bento"])
+    sys.exit(0 if any(s.passed for s in packaged.values()) else 1)
+
+
+@main.command("graph")
+@click.option("--write", "target", type=click.Path(dir_okay=False), help="File to write.")
+def show_graph(*, target: str | None) -> None:
+    """Print the graph as JSON: keys, inputs, weeks, checks, owners; for review."""
+    from pathlib import Path
+
+    from assets.governance.graph import graph_snapshot
+    from definitions import defs
+
+    text = json.dumps(graph_snapshot(defs), indent=1, sort_keys=True) + "\n"
+    if target:
+        Path(target).write_text(text, encoding="utf-8")
+        console.print(f"{target} written; review the difference before you commit it.")
+    else:
+        click.echo(text, nl=False)
+
+
+@main.command("contracts")
+@click.argument("folder", type=click.Path(file_okay=False))
+def export_contracts(*, folder: str) -> None:
+    """Export every contract as ODCS YAML to FOLDER."""
+    from pathlib import Path
+
+    from checks.contracts.odcs import to_odcs
+    from checks.contracts.registry import CONTRACTS
+
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    for contract in CONTRACTS.values():
+        (place / f"{contract.table}.yaml").write_text(to_odcs(contract), encoding="utf-8")
+    console.print(f"{len(CONTRACTS)} contracts written to {place}.")
 
 
 @main.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -55,3 +56,32 @@ def current_plan(definitions: dg.Definitions, *, settings: Settings, lake: Lake)
         calendar=calendar(),
         observed=observed_drops(settings),
     )
+
+
+def graph_snapshot(definitions: dg.Definitions) -> dict[str, Any]:
+    """What a reviewer should see change: keys, inputs, partitions, checks, owners, schedules."""
+    graph = definitions.resolve_asset_graph()
+    nodes = {}
+    for key in graph.toposorted_asset_keys:
+        asset = graph.get(key)
+        nodes[table_of(key)] = {
+            "group": asset.group_name,
+            "owners": sorted(asset.owners),
+            "kinds": sorted(asset.kinds),
+            "weekly": asset.is_partitioned,
+            "deps": sorted(table_of(k) for k in asset.parent_keys),
+            "windows": asset.metadata.get(INPUTS_KEY, {}),
+            "checks": sorted(
+                f"{c.name}{' (blocking)' if graph.get(c).blocking else ''}"
+                for c in asset.check_keys
+            ),
+            "described": bool(asset.description),
+            "columns": "dagster/column_schema" in asset.metadata,
+        }
+    repository = definitions.get_repository_def()
+    return {
+        "assets": nodes,
+        "schedules": {s.name: s.cron_schedule for s in repository.schedule_defs},
+        "sensors": sorted(s.name for s in repository.sensor_defs),
+        "jobs": sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")),
+    }

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -37,6 +37,7 @@ class Ran:
     batch: Batch
     success: bool
     seconds: float
+    steps: Mapping[str, float] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
 
 
@@ -50,6 +51,15 @@ class Outcome:
     @property
     def success(self) -> bool:
         return self.plan is not None and not self.plan.entries and all(r.success for r in self.ran)
+
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage: the schema or step that a step's name begins with."""
+        totals: dict[str, float] = {}
+        for ran in self.ran:
+            for step, seconds in ran.steps.items():
+                stage = step.split("__")[0]
+                totals[stage] = round(totals.get(stage, 0.0) + seconds, 2)
+        return totals
 
 
 def run_tags(batch: Batch) -> dict[str, str]:
@@ -155,6 +165,11 @@ def run_batch(
         batch=batch,
         success=result.success,
         seconds=time.perf_counter() - started,
+        steps={
+            str(e.step_key): e.step_success_data.duration_ms / 1000
+            for e in result.all_events
+            if e.event_type_value == "STEP_SUCCESS"
+        },
         errors=errors,
     )
 
