@@ -13,9 +13,15 @@ from assets.governance.automation import (
     weekly_job,
     weekly_schedule,
 )
+from assets.governance.maintenance import (
+    lake_maintenance,
+    maintenance_job,
+    maintenance_schedule,
+)
 from assets.labels.purchases import purchases
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
+from assets.monitoring.freshness import FRESHNESS
 from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
 from assets.training.examples import offer_examples
@@ -59,10 +65,11 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             bento,
             online_snapshot,
             ranked_offers,
+            lake_maintenance,
         ],
-        asset_checks=[mart_contracts],
-        jobs=[weekly_job],
-        schedules=[weekly_schedule, late_data_schedule],
+        asset_checks=[mart_contracts, *FRESHNESS],
+        jobs=[weekly_job, maintenance_job],
+        schedules=[weekly_schedule, late_data_schedule, maintenance_schedule],
         sensors=automation(lambda: definitions),
         resources=default_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,

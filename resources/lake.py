@@ -209,15 +209,16 @@ class Lake:
     ) -> list[str] | None:
         """The Parquet files that hold exactly the asked partitions, or ``None`` if none do alone.
 
-        Rows deleted one by one, rows kept in the catalog and object stores go through DuckDB.
+        Rows deleted one by one, rows kept in the catalog, earlier snapshots and object stores go
+        through DuckDB.
         """
-        if "://" in self.data_path:
+        # A merged file may hold rows of later snapshots; DuckDB knows which.
+        if "://" in self.data_path or snapshot is not None:
             return None
         schema, name = contract.table.split(".")
-        version = f", snapshot_version => {snapshot}" if snapshot is not None else ""
         listed = connection.execute(
-            f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{name}', "
-            f"schema => '{schema}'{version})"
+            "SELECT data_file, delete_file "
+            f"FROM ducklake_list_files('lake', '{name}', schema => '{schema}')"
         ).fetchall()
         inlined = _one(
             connection,

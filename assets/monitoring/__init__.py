@@ -1,0 +1,1 @@
+"""Watching the signal path; so far: freshness by event time."""
