@@ -124,8 +124,6 @@ class Lake:
         Raises:
             TimeoutError: Another writer held the lock too long.
         """
-        # Opened first: making a new catalog takes the lock itself.
-        _database(self)
         # Opening takes the lock as well, so it comes first.
         _database(self)
         with self._lock(), self.read() as connection:
@@ -195,6 +193,7 @@ class Lake:
                     missing_columns="insert",
                     extra_columns="ignore",
                     hive_partitioning=False,
+                    glob=False,
                 )
             return self._query(connection, contract, stored, first, last, snapshot).lazy()
 
