@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from assets.governance.code_version import code_version
-from assets.lake_asset import Input, graph_metadata, input_versions
+from assets.lake_asset import BODIES, Body, Input, graph_metadata, input_versions
 from assets.partitions import WEEKLY, as_weeks
 from resources import partition_status, run_reaper
 from resources.lake import Lake
@@ -87,6 +87,7 @@ def artifact_asset(
 
     def decorate(function: Callable[..., Artifact]) -> dg.AssetsDefinition:
         version = code_version(function, extra=[code_version(f) for f in code])
+        BODIES[name] = Body(function=function, inputs=inputs, partitioned=partitioned)
         described = {i.asset: i.described() for i in inputs.values()}
 
         @dg.asset(

@@ -119,6 +119,27 @@ Frame = pl.DataFrame | pl.LazyFrame
 TableFunction = Callable[..., Frame | Mapping[str, Frame]]
 
 
+@dataclass(frozen=True)
+class Body:
+    """An asset's own part, without Dagster: what the benchmark of the graph calls bare.
+
+    Attributes:
+        function: Gets a context and its inputs' lazy frames.
+        contracts: Of the tables it makes; none for an artifact.
+    """
+
+    function: Callable[..., Any]
+    inputs: Mapping[str, Input]
+    partitioned: bool
+    contracts: Sequence[Contract] = ()
+    weeks_per_chunk: int | None = None
+    since: date | None = None
+
+
+# By the asset's name, in the order of definition.
+BODIES: dict[str, Body] = {}
+
+
 def lake_asset(
     *contracts: Contract,
     inputs: Mapping[str, Input] | None = None,

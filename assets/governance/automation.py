@@ -27,7 +27,8 @@ WEEKLY_GROUPS = ("landing", "raw", "warehouse", "features", "labels", "ranking")
 
 weekly_job = dg.define_asset_job(
     "weekly",
-    selection=dg.AssetSelection.groups(*WEEKLY_GROUPS),
+    selection=dg.AssetSelection.groups(*WEEKLY_GROUPS)
+    | dg.AssetSelection.assets(["ranking", "ranked_offers"]),
     description="Everything with weeks, for the weeks it is asked for.",
 )
 

@@ -8,7 +8,7 @@ import polars as pl
 from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset, progress
 from assets.lake_asset import Input
 from assets.training.weeks import PROTOCOL, VALIDATION
-from checks.contracts.ranking import RANKING_TEAM
+from checks.contracts.ranking import OFFER_EXAMPLES, RANKING_TEAM
 from models.calendar import start_of_week
 from models.features.feature_set import combined_hash, feature_set_hash
 from models.features.household import HOUSEHOLD
@@ -17,11 +17,11 @@ from models.features.product import PRODUCT
 from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES
 from models.ranking.tuning import tune
-from resources import model_registry, partition_status
+from resources import model_registry
+from resources.lake import partition_versions
 from resources.revision import git_revision
 
 NAME = "offer_ranker"
-EXAMPLES = "ranking.offer_examples"
 
 # A trial on a sample of households orders parameters as the whole does, in a fraction of the time.
 TUNING_HOUSEHOLDS = 600
@@ -37,7 +37,7 @@ def ranker_feature_hash() -> str:
 @artifact_asset(
     f"models.{NAME}",
     inputs={
-        "examples": Input(EXAMPLES),
+        "examples": Input(OFFER_EXAMPLES.table),
         "purchases": Input("labels.purchases", weeks=VALIDATION),
     },
     group="training",
@@ -53,7 +53,9 @@ def offer_ranker(
 ) -> Artifact:
     settings = context.settings
     rows = examples.sort("as_of", "household_id", "product_id").collect()
-    content = partition_status.current(context.lake, [EXAMPLES])[EXAMPLES, None].data_version
+    with context.lake.read() as connection:
+        (held,) = partition_versions(connection, OFFER_EXAMPLES, weeks=None)
+    content = held.data_version
     study = tune(
         rows,
         purchases=purchases.select("household_id", "product_id", "as_of").collect(),

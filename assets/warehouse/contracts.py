@@ -78,7 +78,7 @@ def mart_contracts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
         onwards = _node(contract)["config"].get("replaces") == "onwards"
         mine = [w for w in calendar() if w >= min(weeks)] if onwards else weeks
         started = time.perf_counter()
-        reports = _validate(lake, contract, mine)
+        reports = validate_mart(lake, contract, mine)
         _record(
             lake,
             contract,
@@ -120,7 +120,8 @@ def _record_views_of_marts(
     record_views(lake, made, weeks=weeks, run_id=run.run_id)
 
 
-def _validate(lake: Lake, contract: Contract, weeks: list[date]) -> list[ContractReport]:
+def validate_mart(lake: Lake, contract: Contract, weeks: list[date]) -> list[ContractReport]:
+    """Hold what a mart holds for ``weeks`` against its contract, some weeks at a time."""
     chunks = [weeks[i : i + WEEKS_AT_ONCE] for i in range(0, len(weeks), WEEKS_AT_ONCE)]
     return [
         validate(lake.scan(contract, first=c[0], last=c[-1]).collect(), contract) for c in chunks
