@@ -96,24 +96,20 @@ def exact_lines(
     )
 
 
-def entity_baskets(
-    lines: IntoFrame, *, by: Sequence[str], as_ofs: Sequence[AsOf], days: int
-) -> nw.LazyFrame:
-    """Sum basket lines to one row per entity and basket, over the union of the windows.
+def entity_baskets(exact: nw.LazyFrame, *, by: Sequence[str]) -> nw.LazyFrame:
+    """Sum exact lines to one row per entity and basket.
 
     The time of sale is part of the group, so a line can never move one that was sold before it:
     what is the past at an as-of does not depend on what came after, though as-ofs share this frame.
 
     Args:
-        lines: ``marts.fct_basket_line``. A basket has one ``sold_at``, its receipt's.
+        exact: ``exact_lines`` with ``by`` and ``basket_id``. A basket has one time of sale, its
+            receipt's.
         by: Columns that identify the entity.
-        as_ofs: All as-ofs of the call.
-        days: The longest window.
 
     Returns:
         ``by``, ``at`` (seconds since 1970), ``lines`` and ``MEASURES``, all ``Int64``.
     """
-    exact = exact_lines(lines, keep=(*by, "basket_id"), as_ofs=as_ofs, days=days)
     return held(
         exact.group_by(*by, "basket_id", "at")
         .agg(

@@ -83,8 +83,10 @@ def household_features(
         ValueError: As ``models.features.as_of.resolve``.
     """
     resolved = resolve(as_ofs, time_zone=time_zone)
-    baskets = entity_baskets(lines, by=KEYS, as_ofs=resolved, days=max(DAYS))
-    bought = exact_lines(lines, keep=(*KEYS, "product_id"), as_ofs=resolved, days=QUARTER)
+    bought = exact_lines(
+        lines, keep=(*KEYS, "product_id", "basket_id"), as_ofs=resolved, days=max(DAYS)
+    )
+    baskets = entity_baskets(bought, by=KEYS)
     versions = lazy(products)
 
     def build(as_of: AsOf) -> nw.LazyFrame:

@@ -10,7 +10,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from models.features.as_of import BUSINESS_TIME_ZONE, AsOf, for_each, resolve
-from models.features.basket_lines import entity_baskets
+from models.features.basket_lines import entity_baskets, exact_lines
 from models.features.feature_set import FeatureSet
 from models.features.windows import (
     MONTH,
@@ -69,10 +69,9 @@ def household_product_features(
         ValueError: As ``models.features.as_of.resolve``.
     """
     resolved = resolve(as_ofs, time_zone=time_zone)
-    bought = entity_baskets(lines, by=KEYS, as_ofs=resolved, days=max(DAYS)).with_columns(
-        priced_at().alias("priced_at")
-    )
-    visits = entity_baskets(lines, by=("household_id",), as_ofs=resolved, days=max(DAYS))
+    exact = exact_lines(lines, keep=(*KEYS, "basket_id"), as_ofs=resolved, days=max(DAYS))
+    bought = entity_baskets(exact, by=KEYS).with_columns(priced_at().alias("priced_at"))
+    visits = entity_baskets(exact, by=("household_id",))
 
     def build(as_of: AsOf) -> nw.LazyFrame:
         totals = window_totals(

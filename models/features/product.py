@@ -10,7 +10,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from models.features.as_of import BUSINESS_TIME_ZONE, AsOf, for_each, resolve
-from models.features.basket_lines import entity_baskets
+from models.features.basket_lines import entity_baskets, exact_lines
 from models.features.feature_set import FeatureSet
 from models.features.windows import (
     MONTH,
@@ -65,7 +65,9 @@ def product_features(
         ValueError: As ``models.features.as_of.resolve``.
     """
     resolved = resolve(as_ofs, time_zone=time_zone)
-    baskets = entity_baskets(lines, by=(*KEYS, "household_id"), as_ofs=resolved, days=max(DAYS))
+    by = (*KEYS, "household_id")
+    exact = exact_lines(lines, keep=(*by, "basket_id"), as_ofs=resolved, days=max(DAYS))
+    baskets = entity_baskets(exact, by=by)
 
     def build(as_of: AsOf) -> nw.LazyFrame:
         totals = window_totals(

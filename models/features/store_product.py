@@ -10,7 +10,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from models.features.as_of import BUSINESS_TIME_ZONE, AsOf, for_each, resolve
-from models.features.basket_lines import entity_baskets, lazy
+from models.features.basket_lines import entity_baskets, exact_lines, lazy
 from models.features.feature_set import FeatureSet
 from models.features.windows import (
     MONTH,
@@ -74,9 +74,9 @@ def store_product_features(
         ValueError: As ``models.features.as_of.resolve``.
     """
     resolved = resolve(as_ofs, time_zone=time_zone)
-    sold = entity_baskets(
-        lines, by=(*KEYS, "household_id"), as_ofs=resolved, days=max(DAYS)
-    ).with_columns(priced_at().alias("priced_at"))
+    by = (*KEYS, "household_id")
+    exact = exact_lines(lines, keep=(*by, "basket_id"), as_ofs=resolved, days=max(DAYS))
+    sold = entity_baskets(exact, by=by).with_columns(priced_at().alias("priced_at"))
     promoted = _promoted(lazy(promotions), sold=sold, as_ofs=resolved)
 
     def build(as_of: AsOf) -> nw.LazyFrame:
