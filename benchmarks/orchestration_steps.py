@@ -144,10 +144,10 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
 
     own = [w for w in weeks if body.since is None or w >= body.since] if body.partitioned else []
     if not body.contracts:
-        context = ArtifactContext(
+        whole = ArtifactContext(
             settings=settings, lake=lake, log=log, run_id="bare", weeks=own, code_version="bare"
         )
-        body.function(context, **_frames(body, lake, own))
+        body.function(whole, **_frames(body, lake, own))
         return
     size = body.weeks_per_chunk or max(len(own), 1)
     chunks = [own[i : i + size] for i in range(0, len(own), size)] or [[]]
