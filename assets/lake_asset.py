@@ -382,7 +382,9 @@ class _Run:
         tables = made if isinstance(made, Mapping) else {self.name: made}
         for contract in self.contracts:
             frame = tables[contract.table]
-            frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+            if isinstance(frame, pl.LazyFrame):
+                # In-memory took twice the processor time on the feature sets.
+                frame = frame.collect(engine="streaming")
             self.require_own_weeks(frame, contract, chunk)
             if contract.key and all(k in frame.columns for k in contract.key):
                 frame = frame.sort(contract.key)

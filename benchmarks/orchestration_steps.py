@@ -183,7 +183,7 @@ def _validated(made: Any, contract: Any) -> Any:
 
     from checks.contracts.contract import validate
 
-    frame = made.collect() if isinstance(made, pl.LazyFrame) else made
+    frame = made.collect(engine="streaming") if isinstance(made, pl.LazyFrame) else made
     frame = frame.sort(contract.key) if contract.key else frame
     report = validate(frame, contract)
     if not report.passed:

@@ -1,0 +1,73 @@
+"""Killed at any stage: nothing half-written is seen, and the next run gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checks.contracts.registry import CONTRACTS
+from resources.lake import close
+from tests.whole_graph.conftest import Installation, new_installation
+
+pytestmark = pytest.mark.slow
+
+# What is said when a stage is under way, and how much later to kill: in the middle of it.
+STAGES = {
+    "ingest": ("raw.basket_lines", 0.1),
+    "dbt": ("dbt: building", 3.0),
+    "features": ("features.household:", 0.05),
+    "training": ("tuning: trial 1", 0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation, killed at each stage in turn."""
+    installation = new_installation(tmp_path_factory.mktemp("killed"))
+    yield installation
+    close(installation.lake)
+
+
+def rows_by_week(installation: Installation) -> dict[str, dict[object, int]]:
+    found = {}
+    for table, contract in CONTRACTS.items():
+        column = contract.partition_column
+        frame = installation.lake.scan(contract).collect()
+        if column:
+            found[table] = dict(frame.group_by(column).len().rows())
+        else:
+            found[table] = {None: frame.height} if frame.height else {}
+    return found
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_killed_stage_leaves_only_whole_partitions(
+    built: Installation, killed: Installation, stage: str
+) -> None:
+    said, after_s = STAGES[stage]
+    killed.kill_when(said, "run", after_s=after_s)
+    whole = rows_by_week(built)
+    for table, weeks in rows_by_week(killed).items():
+        for week, rows in weeks.items():
+            assert rows == whole[table].get(week), f"{table} {week} is half-written"
+
+
+def test_the_next_run_completes_to_the_same_content(
+    built: Installation, killed: Installation
+) -> None:
+    killed.liftgraph("run", check=False)
+    assert killed.versions() == built.versions()
+    assert not list(Path(killed.home / "lake" / "staging").glob("*/*")), "left in staging"
+
+
+def test_two_builds_train_the_same_model_to_the_byte(
+    built: Installation, killed: Installation
+) -> None:
+    assert killed.model == built.model
+
+
+def test_no_killed_run_holds_the_queue(killed: Installation) -> None:
+    done = killed.liftgraph("reap")
+    assert "0 dead run(s)" in done.stderr
