@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 _PROCESS_HOME = tempfile.mkdtemp(prefix="liftgraph-tests-")
@@ -23,7 +24,12 @@ import pytest  # noqa: E402
 
 from assets.governance.graph import current_plan  # noqa: E402
 from assets.governance.plan import Plan  # noqa: E402
-from assets.governance.runner import Outcome, bring_up_to_date  # noqa: E402
+from assets.governance.runner import (  # noqa: E402
+    RANGE_END,
+    RANGE_START,
+    Outcome,
+    bring_up_to_date,
+)
 from resources import lake as lake_module  # noqa: E402
 from resources.lake import Lake  # noqa: E402
 from resources.lake_io import LakeIOManager  # noqa: E402
@@ -71,6 +77,25 @@ class Home:
             assets=list(assets),
             resources=self.resources(),
             executor=dg.in_process_executor,
+        )
+
+    def materialize(
+        self,
+        *assets: dg.AssetsDefinition,
+        instance: dg.DagsterInstance,
+        weeks: Sequence[date] = (),
+        select: Sequence[dg.AssetsDefinition] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Run assets over the range of ``weeks``, as one run of the UI does; it may fail."""
+        tags = {RANGE_START: str(weeks[0]), RANGE_END: str(weeks[-1])} if weeks else {}
+        return dg.materialize(
+            list(assets),
+            selection=list(select) if select else None,
+            resources=self.resources(),
+            instance=instance,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
 
     def run(
@@ -135,3 +160,17 @@ def instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of ``home``, with the storages that users run."""
     with dg.DagsterInstance.get() as made:
         yield made
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed step of a run said; its causes, outermost first."""
+    (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    data = failed.step_failure_data
+    said = []
+    if data.user_failure_data and data.user_failure_data.description:
+        said.append(data.user_failure_data.description)
+    error = data.error
+    while error is not None:
+        said.append(error.message)
+        error = error.cause
+    return "\n".join(said)

@@ -8,6 +8,7 @@ edit makes stale what it can change, and nothing else.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -17,7 +18,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 _ROOMS = ("models", "checks")
@@ -39,9 +40,9 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
         each: Any = inspect.unwrap(waiting.pop())
         if f"{each.__module__}.{each.__qualname__}" in trees:
             continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
-        trees[f"{each.__module__}.{each.__qualname__}"] = _normalised(_undecorated(tree))
-        for target in _reached(each, tree):
+        text, names = _text_and_names(each)
+        trees[f"{each.__module__}.{each.__qualname__}"] = text
+        for target in _reached(each, names):
             home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
             if home and _is_ours(home):
                 modules |= _closure(home)
@@ -58,10 +59,30 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
     return digest.hexdigest()[:12]
 
 
-def _reached(function: Any, tree: ast.Module) -> list[object]:
-    """What a function's names stand for: globals, and what a factory closed over."""
+def _text_and_names(function: Any) -> tuple[str, set[str]]:
+    """A function's code, normalised, and the names in it."""
+    if function.__name__ == "<lambda>":
+        # The source of a lambda is the line around it, which need not be whole.
+        return _bytecode(function.__code__), set(function.__code__.co_names)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    known = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    return _normalised(_undecorated(tree)), names
+
+
+def _bytecode(code: CodeType) -> str:
+    # A code object inside another shows where it lies, which differs from process to process.
+    constants = [_bytecode(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, constants))
+
+
+def _reached(function: Any, names: set[str]) -> list[object]:
+    """What a function's names stand for: globals, and what a factory closed over."""
+    known = dict(function.__globals__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        # A variable that is assigned after its function has no value yet.
+        with contextlib.suppress(ValueError):
+            known[name] = cell.cell_contents
     targets = [known[n] for n in sorted(names) if n in known]
     for target in list(targets):
         if dataclasses.is_dataclass(target) and not isinstance(target, type):
