@@ -163,17 +163,9 @@ def warehouse(context: dg.AssetExecutionContext) -> Iterator[Any]:
     build = context.resources.dbt.cli([*dbt_process.BUILD_ARGS, "--vars", span], context=context)
     # Columns and their lineage come with the build: dbt/macros/column_metadata.sql.
     yield from build.stream()
-    record_views(
-        lake,
-        [
-            v
-            for v in views()
-            if v["schema"] == "staging"
-            and dg.AssetKey(asset_name(v).split(".")) in context.selected_asset_keys
-        ],
-        weeks=weeks,
-        run_id=context.run_id,
-    )
+    # Views of marts are recorded again once the marts' contracts have been checked.
+    made = [v for v in views() if TRANSLATOR.get_asset_key(v) in context.selected_asset_keys]
+    record_views(lake, made, weeks=weeks, run_id=context.run_id)
     progress.info("dbt: done in %.1f s", time.perf_counter() - started)
 
 
@@ -190,6 +182,18 @@ def record_views(
     lake: Lake, made: Sequence[Mapping[str, Any]], *, weeks: Sequence[date], run_id: str
 ) -> None:
     """Record views that were built; what a view holds is what its inputs hold."""
+    waiting = {asset_name(v): v for v in made}
+    while waiting:
+        # A view of a view after it, so that it sees the version just recorded.
+        ready = [v for v in waiting.values() if not waiting.keys() & inputs_of(v).keys()]
+        _record_layer(lake, ready, weeks=weeks, run_id=run_id)
+        for view in ready:
+            del waiting[asset_name(view)]
+
+
+def _record_layer(
+    lake: Lake, made: Sequence[Mapping[str, Any]], *, weeks: Sequence[date], run_id: str
+) -> None:
     inputs = {asset_name(v): inputs_of(v) for v in made}
     statuses = partition_status.current(lake, sorted({i for v in inputs.values() for i in v}))
     records = []
