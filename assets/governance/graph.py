@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -48,6 +49,16 @@ def observed_drops(settings: Settings) -> Mapping[Partition, str]:
     }
 
 
+def artifact_files(settings: Settings) -> dict[str, Path]:
+    """What an artifact leaves on disk: without it, it has to be made again."""
+    return {
+        "models.offer_ranker": settings.home / "models" / "offer_ranker" / "LATEST",
+        "evaluation.ranking": settings.reports / "ranking" / "index.html",
+        "serving.online_snapshot": settings.online_dir / "CURRENT",
+        "serving.bento": settings.bentoml_home / "bentos" / "liftgraph" / "latest",
+    }
+
+
 def current_plan(definitions: dg.Definitions, *, settings: Settings, lake: Lake) -> Plan:
     """What would run now, and why."""
     return make_plan(
@@ -55,6 +66,7 @@ def current_plan(definitions: dg.Definitions, *, settings: Settings, lake: Lake)
         statuses=partition_status.current(lake),
         calendar=calendar(),
         observed=observed_drops(settings),
+        gone=[a for a, path in artifact_files(settings).items() if not path.exists()],
     )
 
 

@@ -9,7 +9,7 @@ inputs, or when a week it needs did. Pure: states in, plan out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from statistics import median
@@ -93,6 +93,7 @@ def make_plan(
     statuses: Mapping[Partition, PartitionStatus],
     calendar: Sequence[date],
     observed: Mapping[Partition, str],
+    gone: Collection[str] = (),
 ) -> Plan:
     """Compare what is there with what would be made now.
 
@@ -101,6 +102,7 @@ def make_plan(
         statuses: The newest state of each partition.
         calendar: All weeks.
         observed: Content versions of the drops as they lie in the landing folder.
+        gone: Assets whose files somebody has removed.
     """
     entries: list[Entry] = []
     state: dict[Partition, Certainty] = {}
@@ -114,6 +116,7 @@ def make_plan(
                 status=statuses.get((asset, week)),
                 inputs=now[week],
                 observed=observed.get((asset, week)),
+                gone=asset in gone,
                 upstream={
                     (i, w): state[i, w]
                     for i, window in node.inputs.items()
@@ -161,12 +164,15 @@ def _verdict(
     status: PartitionStatus | None,
     inputs: Mapping[str, str],
     observed: str | None,
+    gone: bool,
     upstream: Mapping[Partition, Certainty],
 ) -> tuple[Certainty, str] | None:
     blocked = sorted({f"{a} {w or ''}".strip() for (a, w), c in upstream.items() if c == "blocked"})
     if blocked:
         return "blocked", "waits for " + _some(blocked)
     own = _own_reason(node, status=status, inputs=inputs, observed=observed)
+    if own is None and gone:
+        own = "its files are gone"
     if own is None:
         coming = sorted({a for (a, _), c in upstream.items() if c in {"stale", "maybe"}})
         return ("maybe", "if it changes: " + _some(coming)) if coming else None
