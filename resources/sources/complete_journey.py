@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from models.calendar import ONE_WEEK, business_week
+from models.calendar import business_week
 from resources import landing
 
 FILE_NAME = "complete_journey.parquet"
@@ -30,17 +30,13 @@ MAILER_CODES = frozenset("0ACDFHJLPXZ")
 _PROMOTION_WEEKS_AT_ONCE = 9
 
 
-def lay_down(
-    landing_dir: Path, *, table: str, weeks: Sequence[date], time_zone: str
-) -> list[Path]:
+def lay_down(landing_dir: Path, *, table: str, weeks: Sequence[date], time_zone: str) -> list[Path]:
     """Write the drops of ``table`` that are not there yet; never touch one that is.
 
     Returns:
         Files written.
     """
-    missing = [
-        w for w in weeks if not (landing.folder(landing_dir, table, w) / FILE_NAME).exists()
-    ]
+    missing = [w for w in weeks if not (landing.folder(landing_dir, table, w) / FILE_NAME).exists()]
     written = []
     for week, frame in _TABLES[table](missing, time_zone) if missing else ():
         if frame.height:
