@@ -162,6 +162,15 @@ def instance(home: Home) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
+def assets_of(*tables: str) -> list[dg.AssetsDefinition]:
+    """Landing and raw assets of some tables."""
+    from assets.landing.drops import DROPS
+    from assets.landing.raw import RAW_TABLES
+
+    keys = {f"landing.{t}" for t in tables} | {f"raw.{t}" for t in tables}
+    return [a for a in (*DROPS, *RAW_TABLES) if keys & {".".join(k.path) for k in a.keys}]
+
+
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """What the failed step of a run said; its causes, outermost first."""
     (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]

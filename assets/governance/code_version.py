@@ -63,7 +63,8 @@ def _text_and_names(function: Any) -> tuple[str, set[str]]:
     """A function's code, normalised, and the names in it."""
     if function.__name__ == "<lambda>":
         # The source of a lambda is the line around it, which need not be whole.
-        return _bytecode(function.__code__), set(function.__code__.co_names)
+        code = function.__code__
+        return _bytecode(code), {*code.co_names, *code.co_freevars}
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     return _normalised(_undecorated(tree)), names

@@ -36,6 +36,7 @@ def nodes_of(definitions: dg.Definitions) -> dict[str, Node]:
             kind=metadata[KIND_KEY],
             group=asset.group_name or "",
             since=date.fromisoformat(since) if since else None,
+            together=tuple(sorted(table_of(k) for k in asset.execution_set_asset_keys - {key})),
         )
     return nodes
 

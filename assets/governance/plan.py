@@ -30,6 +30,7 @@ class Node:
     Attributes:
         inputs: Input asset to its window of weeks (see ``assets.lake_asset.admitted``).
         since: First week that is kept, where not the calendar's first.
+        together: Assets that one step makes along with it: none of them can run alone.
     """
 
     asset: str
@@ -39,6 +40,7 @@ class Node:
     kind: str = "table"
     group: str = ""
     since: date | None = None
+    together: tuple[str, ...] = ()
 
     def weeks(self, calendar: Sequence[date]) -> list[date | None]:
         if not self.partitioned:
@@ -207,6 +209,26 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _weeks_to_run(
+    plan: Plan, nodes: Mapping[str, Node], excluding: frozenset[Partition]
+) -> dict[str, list[date | None]]:
+    """What is stale by asset, without what was tried and what is made from that."""
+    weeks_of: dict[str, list[date | None]] = {}
+    held: dict[str, list[date | None]] = {}
+    for entry in plan.of("stale"):
+        waits = any(
+            set(admitted(window, entry.week, [w for w in held[i] if w])) & set(held[i])
+            for i, window in nodes[entry.asset].inputs.items()
+            if i in held
+        )
+        place = held if waits or (entry.asset, entry.week) in excluding else weeks_of
+        place.setdefault(entry.asset, []).append(entry.week)
+    for asset in list(weeks_of):
+        for other in nodes[asset].together:
+            weeks_of[other] = list({*weeks_of[asset], *weeks_of.get(other, [])})
+    return weeks_of
+
+
 def batches(
     plan: Plan, nodes: Mapping[str, Node], *, excluding: frozenset[Partition] = frozenset()
 ) -> list[Batch]:
@@ -219,19 +241,8 @@ def batches(
         nodes: By asset, in the order of the data flow.
         excluding: Partitions already tried without success; what is made from one of them waits.
     """
-    weeks_of: dict[str, list[date | None]] = {}
+    weeks_of = _weeks_to_run(plan, nodes, excluding)
     unsettled = {e.asset for e in plan.of("maybe")}
-    held: dict[str, list[date | None]] = {}
-    for entry in plan.of("stale"):
-        inputs = nodes[entry.asset].inputs
-        if (entry.asset, entry.week) in excluding or any(
-            set(admitted(window, entry.week, [w for w in held[i] if w])) & set(held[i])
-            for i, window in inputs.items()
-            if i in held
-        ):
-            held.setdefault(entry.asset, []).append(entry.week)
-        else:
-            weeks_of.setdefault(entry.asset, []).append(entry.week)
     found: list[Batch] = []
     place: dict[str, int] = {}
     for asset in plan.order:
@@ -249,11 +260,7 @@ def batches(
             # A view has no rows of its own to redo: one statement covers all its weeks.
             ranges = [(min(dated), max(dated))]
         for weeks_range in ranges:
-            same = [
-                i
-                for i, b in enumerate(found)
-                if b.weeks == weeks_range and i >= after and len(ranges) == 1
-            ]
+            same = [i for i, b in enumerate(found) if b.weeks == weeks_range and i >= after]
             if same:
                 i = same[0]
                 found[i] = Batch((*found[i].assets, asset), weeks_range)

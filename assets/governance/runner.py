@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -80,7 +80,7 @@ def bring_up_to_date(
     settings: Settings,
     lake: Lake,
     instance: dg.DagsterInstance,
-    only: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Outcome:
     """Materialise every stale partition, in as few runs as the weeks allow.
 
@@ -97,6 +97,9 @@ def bring_up_to_date(
     for run in run_reaper.reap(instance, settings):
         progress.info("reaped run %s: its process is gone", run.run_id)
     nodes = nodes_of(definitions)
+    if only is not None:
+        # A step that makes several tables makes them all.
+        only = {*only, *(t for a in only if a in nodes for t in nodes[a].together)}
     outcome = Outcome()
     tried: set[Partition] = set()
     while True:
