@@ -15,7 +15,6 @@ from assets.partitions import calendar
 from assets.warehouse.dbt import (
     TRANSLATOR,
     asset_name,
-    inputs_of,
     manifest,
     record_views,
     views,
@@ -102,19 +101,16 @@ def mart_contracts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
                 "bad_weeks": sorted({w for r in reports for w in r.bad_partitions}),
             },
         )
-    _record_views_of_marts(context.run, lake, selected=selected, weeks=weeks)
+    _record_views_of_marts(context.run, lake, weeks=weeks)
 
 
-def _record_views_of_marts(
-    run: dg.DagsterRun, lake: Lake, *, selected: set[dg.AssetKey], weeks: list[date]
-) -> None:
+def _record_views_of_marts(run: dg.DagsterRun, lake: Lake, *, weeks: list[date]) -> None:
     """Views of marts hold what the marts hold, so they are recorded once those are."""
     built = run.asset_selection
     made = [
         view
         for view in views()
         if view["schema"] != "staging"
-        and any(dg.AssetKey(p.split(".")) in selected for p in inputs_of(view))
         and (built is None or dg.AssetKey(asset_name(view).split(".")) in built)
     ]
     record_views(lake, made, weeks=weeks, run_id=run.run_id)
