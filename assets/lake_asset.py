@@ -173,6 +173,14 @@ def lake_asset(
     def decorate(function: TableFunction) -> dg.AssetsDefinition:
         version = code_version(function, extra=[*map(_fingerprint, contracts), *depends_on])
         described = {i.asset: i.described() for i in inputs.values()}
+        BODIES[contracts[0].table] = Body(
+            function=function,
+            inputs=inputs,
+            partitioned=partitioned,
+            contracts=contracts,
+            weeks_per_chunk=weeks_per_chunk,
+            since=since,
+        )
 
         @dg.multi_asset(
             name="__".join(contracts[0].table.split(".")),
