@@ -141,6 +141,7 @@ def _order(bodies: dict[str, Any]) -> list[str]:
 def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[date]) -> None:
     from assets.artifact_asset import ArtifactContext
     from assets.lake_asset import TableContext
+    from resources.lake import stage
 
     own = [w for w in weeks if body.since is None or w >= body.since] if body.partitioned else []
     if not body.contracts:
@@ -160,10 +161,9 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
         for contract in body.contracts:
             frame = _validated(tables[contract.table], contract)
             if len(chunks) > 1:
-                path = folder / f"{contract.table}.{number}.parquet"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                frame.write_parquet(path, compression="lz4")
-                parts[contract.table].append(path)
+                parts[contract.table].append(
+                    stage(frame, contract, folder / f"{contract.table}.{number}")
+                )
             else:
                 parts[contract.table].append(frame)
     for contract in body.contracts:
@@ -174,8 +174,6 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
                 parts[contract.table],
                 weeks=own if body.partitioned else None,
             )
-    for path in folder.glob("*.parquet") if folder.exists() else ():
-        path.unlink()
 
 
 def _validated(made: Any, contract: Any) -> Any:
@@ -184,7 +182,8 @@ def _validated(made: Any, contract: Any) -> Any:
     from checks.contracts.contract import validate
 
     frame = made.collect(engine="streaming") if isinstance(made, pl.LazyFrame) else made
-    frame = frame.sort(contract.key) if contract.key else frame
+    if contract.key and contract.partition_column is None:
+        frame = frame.sort(contract.key)
     report = validate(frame, contract)
     if not report.passed:
         sys.exit(str(report))

@@ -8,8 +8,10 @@ PostgreSQL takes no lock. Reads never wait.
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -349,7 +351,8 @@ class Lake:
         Args:
             connection: From ``write()``.
             contract: Of the table.
-            parts: Frames or staged Parquet files that together hold the new rows.
+            parts: Frames, or folders that ``stage`` made, that together hold the new rows. Staged
+                files are moved into the lake.
             weeks: Partitions to replace; ``None`` for a table without partitions.
 
         Returns:
@@ -359,19 +362,83 @@ class Lake:
         column = contract.partition_column
         where = _where_in(column, weeks) if weeks is not None and column else ""
         connection.execute(f"DELETE FROM lake.{contract.table}{where}")
+        if column is None or "://" in self.data_path:
+            self._insert(connection, contract, parts)
+        else:
+            self._adopt(connection, contract, parts)
+        return partition_versions(connection, contract, weeks=weeks)
+
+    def _insert(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        parts: Sequence[pl.DataFrame | Path],
+    ) -> None:
         names = ", ".join(f'"{n}"' for n in contract.names)
         for part in parts:
             if isinstance(part, Path):
-                source = f"read_parquet('{part}')"
+                rows = f"read_parquet('{part}/**/*.parquet', hive_partitioning = false)"
+                if not any(part.rglob("*.parquet")):
+                    continue
             else:
                 connection.register("liftgraph_part", part.to_arrow())
-                source = "liftgraph_part"
+                rows = "liftgraph_part"
             connection.execute(
-                f"INSERT INTO lake.{contract.table} ({names}) SELECT {names} FROM {source}"
+                f"INSERT INTO lake.{contract.table} ({names}) SELECT {names} FROM {rows}"
             )
             if not isinstance(part, Path):
                 connection.unregister("liftgraph_part")
-        return partition_versions(connection, contract, weeks=weeks)
+
+    def _adopt(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        parts: Sequence[pl.DataFrame | Path],
+    ) -> None:
+        """Move files into the lake and name them in its catalog: no row is written twice.
+
+        Files moved by a transaction that does not commit are seen by nobody; maintenance removes
+        them.
+        """
+        schema, name = contract.table.split(".")
+        table = Path(self.data_path) / schema / name
+        adopted = []
+        for number, part in enumerate(parts):
+            made = part
+            if isinstance(part, pl.DataFrame):
+                made = table / f".{uuid.uuid4().hex}.{number}"
+                stage(part, contract, made)
+            for file in sorted(Path(made).rglob("*.parquet")):  # type: ignore[arg-type]
+                target = table / file.parent.name / f"{uuid.uuid4().hex}.parquet"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(file, target)
+                adopted.append(str(target))
+            shutil.rmtree(made, ignore_errors=True)  # type: ignore[arg-type]
+        if adopted:
+            connection.execute(
+                f"CALL ducklake_add_data_files('lake', '{name}', ?, schema => '{schema}', "
+                "hive_partitioning => true)",
+                [adopted],
+            )
+
+
+def stage(frame: pl.DataFrame, contract: Contract, folder: Path) -> Path:
+    """Write a frame's partitions as Parquet, one file each, where no reader looks.
+
+    Args:
+        frame: Validated rows.
+        contract: Of the table; it has a partition column.
+        folder: Made; ``<partition column>=<week>/rows.parquet`` in it.
+    """
+    column = contract.partition_column
+    if column is None:
+        raise ValueError(f"{contract.table} has no partitions to stage")
+    folder.mkdir(parents=True, exist_ok=True)
+    for (week,), rows in frame.select(contract.names).partition_by(column, as_dict=True).items():
+        place = folder / f"{column}={week}"
+        place.mkdir()
+        rows.write_parquet(place / "rows.parquet", compression="zstd", compression_level=1)
+    return folder
 
 
 def partition_versions(

@@ -126,9 +126,6 @@ class LakeIOManager(dg.IOManager):
                 f"contract, got {type(obj).__name__}; build the asset with assets.lake_asset"
             )
         context.add_output_metadata(write_validated(self.lake, obj))
-        for part in obj.parts:
-            if isinstance(part, Path):
-                part.unlink(missing_ok=True)
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         contract = contract_of(table_of(context.asset_key))

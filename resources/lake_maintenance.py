@@ -61,6 +61,10 @@ def maintain(
         removed = connection.execute(
             "CALL ducklake_cleanup_old_files('lake', older_than => ?)", [now - remove_after]
         ).fetchall()
+        # What a killed transaction had moved into the lake and never named.
+        removed += connection.execute(
+            "CALL ducklake_delete_orphaned_files('lake', older_than => ?)", [now - remove_after]
+        ).fetchall()
     return Upkeep(
         files_merged=len(merged),
         snapshots_expired=len(expired),

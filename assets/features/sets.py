@@ -22,6 +22,8 @@ PRODUCTS = Input("marts.dim_product", weeks=PAST)
 
 # Bounds memory: eight weeks of pairs are four million rows.
 PAIR_WEEKS = 6
+# A call reads thirteen weeks of promotions before its first week, so calls are few.
+STORE_PAIR_WEEKS = 18
 ENTITY_WEEKS = 18
 
 
@@ -76,7 +78,7 @@ def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFram
     inputs={"lines": LINES, "promotions": PROMOTIONS},
     group=GROUP,
     kinds=KINDS,
-    weeks_per_chunk=PAIR_WEEKS,
+    weeks_per_chunk=STORE_PAIR_WEEKS,
 )
 def store_product(
     context: TableContext, lines: pl.LazyFrame, promotions: pl.LazyFrame
