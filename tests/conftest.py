@@ -33,7 +33,7 @@ from assets.governance.runner import (  # noqa: E402
 from resources import lake as lake_module  # noqa: E402
 from resources.lake import Lake  # noqa: E402
 from resources.lake_io import LakeIOManager  # noqa: E402
-from resources.settings import Settings, get_settings  # noqa: E402
+from resources.settings import PROJECT, Settings, get_settings  # noqa: E402
 
 
 def pytest_sessionfinish() -> None:
@@ -155,9 +155,24 @@ def lake(home: Home) -> Lake:
     return home.lake
 
 
+@pytest.fixture(scope="session")
+def new_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dagster's databases, made once: their migrations take longer than most tests."""
+    place = tmp_path_factory.mktemp("new-dagster-home") / "dagster"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DAGSTER_HOME", str(place))
+        environment.setenv("LIFTGRAPH_EVENTS", str(place / "events"))
+        place.mkdir()
+        shutil.copyfile(PROJECT / "dagster.yaml", place / "dagster.yaml")
+        with dg.DagsterInstance.get() as made:
+            made.get_runs()
+    return place
+
+
 @pytest.fixture
-def instance(home: Home) -> Iterator[dg.DagsterInstance]:
+def instance(home: Home, new_dagster_home: Path) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of ``home``, with the storages that users run."""
+    shutil.copytree(new_dagster_home, home.settings.dagster_home, dirs_exist_ok=True)
     with dg.DagsterInstance.get() as made:
         yield made
 

@@ -15,7 +15,7 @@ from resources import partition_status
 from tests.conftest import Home, assets_of, failure_of
 from tests.tiny_retailer import drops_of_week, weeks_from_first, write_drop, write_drops
 
-WEEKS = weeks_from_first(3)
+WEEKS = weeks_from_first(2)
 SPOILED = WEEKS[1]
 TABLE = "basket_lines"
 
@@ -85,7 +85,7 @@ FAULTS = [
     ),
     Fault(
         "another week",
-        of_week(WEEKS[2]),
+        of_week(WEEKS[0]),
         (f"{FILE}, column sold_at: every row lies in another week", "Move the file to the folder"),
     ),
 ]
@@ -114,12 +114,16 @@ def test_a_file_that_cannot_be_trusted_changes_nothing(home: Home, instance, fau
     assert failed[SPOILED].data_version == good[f"raw.{TABLE}", SPOILED].data_version
     assert not list((home.settings.lake_dir / "staging").rglob("*"))
 
-    # Sent again, whole, it lands.
-    for file in (home.landing / TABLE / str(SPOILED)).iterdir():
-        file.unlink()
+
+def test_a_file_sent_again_whole_lands(home: Home, instance) -> None:
+    sent = write_drops(home.landing, weeks=WEEKS, tables=[TABLE])
+    assets = assets_of(TABLE)
+    cut(home.landing / TABLE / str(SPOILED) / "drop.parquet")
+    assert not home.materialize(*assets, instance=instance, weeks=WEEKS).success
+    assert not home.lake.exists(f"raw.{TABLE}")
     write_drops(home.landing, weeks=[SPOILED], tables=[TABLE])
-    assert home.materialize(*assets, instance=instance, weeks=[SPOILED]).success
-    assert home.lake.scan(BASKET_LINES).collect().sort(pl.all()).equals(before)
+    assert home.materialize(*assets, instance=instance, weeks=WEEKS).success
+    assert home.lake.scan(BASKET_LINES).collect().height == sent[TABLE]
 
 
 def test_good_rows_of_a_bad_file_land_and_the_rest_is_quarantined(home: Home, instance) -> None:
