@@ -148,7 +148,6 @@ def lake_asset(
     weeks_per_chunk: int | None = None,
     partitioned: bool = True,
     automation: dg.AutomationCondition | None = None,
-    plot: Callable[[pl.DataFrame], dg.MetadataValue] | None = None,
     since: date | None = None,
     reports: Sequence[dg.AssetCheckSpec] = (),
     depends_on: Sequence[str] = (),
@@ -164,7 +163,6 @@ def lake_asset(
         partitioned: Weekly, or replaced whole.
         automation: When Dagster may run it by itself.
         since: First week that is kept, where not the calendar's first.
-        plot: Draws rows per week (``week``, ``rows``) for the UI.
         reports: Further checks, whose results the function appends to ``context.check_results``.
         depends_on: Settings the rows depend on: another value makes every week stale.
     """
@@ -235,7 +233,6 @@ def lake_asset(
                 version=version,
                 weeks_per_chunk=weeks_per_chunk,
                 partitioned=partitioned,
-                plot=plot,
             )
             yield from run.results()
 
@@ -305,7 +302,6 @@ class _Run:
     version: str
     weeks_per_chunk: int | None
     partitioned: bool
-    plot: Callable[[pl.DataFrame], dg.MetadataValue] | None
 
     def __post_init__(self) -> None:
         self.lake: Lake = self.context.resources.lake

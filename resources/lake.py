@@ -408,6 +408,10 @@ class Lake:
             if isinstance(part, pl.DataFrame):
                 made = table / f".{uuid.uuid4().hex}.{number}"
                 stage(part, contract, made)
+            elif not part.is_dir():
+                raise NotADirectoryError(
+                    f"{part} is no folder of staged rows; make it with stage()"
+                )
             for file in sorted(Path(made).rglob("*.parquet")):  # type: ignore[arg-type]
                 target = table / file.parent.name / f"{uuid.uuid4().hex}.parquet"
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ against its contract: whole partitions, in one transaction with their health.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import polars as pl
 
 from checks.contracts.contract import Contract, ContractReport
 from checks.contracts.registry import contract_of
+from models.monitoring.week_bars import week_bars
 from resources import partition_status
 from resources.lake import Lake, PartitionVersion
 from resources.partition_status import PartitionStatus
@@ -103,8 +105,12 @@ def write_validated(lake: Lake, validated: Validated) -> dict[str, Any]:
         "seconds": round(provenance.seconds + time.perf_counter() - started, 3),
         "write_seconds": round(time.perf_counter() - started, 3),
     }
-    if len(versions) > 1:
-        metadata["rows_by_week"] = dg.MetadataValue.json({str(v.week): v.rows for v in versions})
+    by_week = {v.week: v.rows for v in versions if v.week is not None}
+    if len(by_week) > 1:
+        picture = base64.b64encode(week_bars(by_week, title=contract.table).encode()).decode()
+        metadata["rows_by_week"] = dg.MetadataValue.md(
+            f"![rows by week](data:image/svg+xml;base64,{picture})"
+        )
     return metadata
 
 

@@ -141,7 +141,7 @@ class Contract:
                     description=col.description or "",
                     privacy=metadata.get("privacy", "internal"),
                     unit=metadata.get("unit"),
-                    constraints=tuple(str(c) for c in col.checks),
+                    constraints=tuple(str(c.error or c.name) for c in col.checks),
                 )
             )
         return tuple(specs)

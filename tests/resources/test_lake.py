@@ -23,7 +23,7 @@ from checks.contracts.contract import Contract, column
 from checks.schema_evolution import BreakingSchemaChangeError
 from models.calendar import ONE_WEEK
 from resources import lake as lake_module
-from resources.lake import Lake, partition_versions, sql_type
+from resources.lake import Lake, partition_versions, sql_type, stage
 
 WEEKS = [date(2017, 1, 2) + i * ONE_WEEK for i in range(4)]
 # More rows than DuckLake keeps inside its catalog, so that they become files.
@@ -131,12 +131,17 @@ def test_an_emptied_table_without_weeks_keeps_a_version(lake: Lake) -> None:
 
 
 def test_staged_files_and_frames_give_the_same_rows(lake: Lake, tmp_path: Path) -> None:
-    staged = tmp_path / "0000.parquet"
-    sales(WEEKS[0]).write_parquet(staged)
+    staged = stage(sales(WEEKS[0]), SALES, tmp_path / "0000")
     (from_frame,) = replace(lake, sales(WEEKS[0]), weeks=WEEKS[:1])
     with lake.write() as connection:
         (from_file,) = lake.replace(connection, SALES, [staged], weeks=WEEKS[:1])
     assert from_file == from_frame
+    assert not staged.exists()
+
+
+def test_what_was_not_staged_is_refused(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="stage"), lake.write() as connection:
+        lake.replace(connection, SALES, [tmp_path / "rows.parquet"], weeks=WEEKS[:1])
 
 
 def test_a_failure_inside_a_transaction_changes_nothing(lake: Lake) -> None:

@@ -1,0 +1,1 @@
+"""Watching what the graph makes; so far: rows by week."""
