@@ -22,7 +22,7 @@ import psutil
 from liftgraph import console, graph, show_progress
 
 OFFERS = 5
-_SAMPLE_SECONDS = 0.25
+_SAMPLE_SECONDS = 0.5
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import logging
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -154,18 +155,25 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
     chunks = [own[i : i + size] for i in range(0, len(own), size)] or [[]]
     parts: dict[str, list[Path | Any]] = {c.table: [] for c in body.contracts}
     folder = settings.lake_dir / "staging" / "bare"
-    for number, chunk in enumerate(chunks):
+
+    def make(number: int, chunk: list[date]) -> dict[str, Any]:
         context = TableContext(settings=settings, lake=lake, log=log, run_id="bare", weeks=chunk)
         made = body.function(context, **_frames(body, lake, chunk))
         tables = made if isinstance(made, dict) else {name: made}
+        kept: dict[str, Any] = {}
         for contract in body.contracts:
             frame = _validated(tables[contract.table], contract)
-            if len(chunks) > 1:
-                parts[contract.table].append(
-                    stage(frame, contract, folder / f"{contract.table}.{number}")
-                )
-            else:
-                parts[contract.table].append(frame)
+            kept[contract.table] = (
+                stage(frame, contract, folder / f"{contract.table}.{number}")
+                if len(chunks) > 1
+                else frame
+            )
+        return kept
+
+    with ThreadPoolExecutor(max_workers=body.parallel_chunks) as pool:
+        for kept in pool.map(make, range(len(chunks)), chunks):
+            for table, part in kept.items():
+                parts[table].append(part)
     for contract in body.contracts:
         with lake.write() as connection:
             lake.replace(

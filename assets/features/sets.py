@@ -20,11 +20,13 @@ PROMOTIONS = Input("marts.fct_promotion", weeks=PAST_YEAR)
 # The version of a product in force may be as old as the product.
 PRODUCTS = Input("marts.dim_product", weeks=PAST)
 
-# Bounds memory: eight weeks of pairs are four million rows.
+# Each pass is many small steps that leave a core idle; two passes keep both busy.
+PARALLEL = 2
+# Bounds memory: six weeks of pairs are three million rows.
 PAIR_WEEKS = 6
 # A call reads thirteen weeks of promotions before its first week, so calls are few.
-STORE_PAIR_WEEKS = 18
-ENTITY_WEEKS = 18
+STORE_PAIR_WEEKS = 9
+ENTITY_WEEKS = 9
 
 
 @lake_asset(
@@ -33,6 +35,7 @@ ENTITY_WEEKS = 18
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=ENTITY_WEEKS,
+    parallel_chunks=PARALLEL,
 )
 def household(context: TableContext, lines: pl.LazyFrame, products: pl.LazyFrame) -> pl.LazyFrame:
     return household_features(
@@ -46,6 +49,7 @@ def household(context: TableContext, lines: pl.LazyFrame, products: pl.LazyFrame
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=ENTITY_WEEKS,
+    parallel_chunks=PARALLEL,
 )
 def product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     return product_features(lines, context.weeks, time_zone=context.settings.time_zone)
@@ -57,6 +61,7 @@ def product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=ENTITY_WEEKS,
+    parallel_chunks=PARALLEL,
 )
 def store(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     return store_features(lines, context.weeks, time_zone=context.settings.time_zone)
@@ -68,6 +73,7 @@ def store(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=PAIR_WEEKS,
+    parallel_chunks=PARALLEL,
 )
 def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     return household_product_features(lines, context.weeks, time_zone=context.settings.time_zone)
@@ -79,6 +85,7 @@ def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFram
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=STORE_PAIR_WEEKS,
+    parallel_chunks=PARALLEL,
 )
 def store_product(
     context: TableContext, lines: pl.LazyFrame, promotions: pl.LazyFrame
