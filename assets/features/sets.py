@@ -22,9 +22,10 @@ PRODUCTS = Input("marts.dim_product", weeks=PAST)
 
 # Each pass is many small steps that leave a core idle; two passes keep both busy.
 PARALLEL = 2
-# Bounds memory: six weeks of pairs are three million rows.
-PAIR_WEEKS = 6
-# A call reads thirteen weeks of promotions before its first week, so calls are few.
+# Bounds memory: five weeks of pairs are three million rows.
+PAIR_WEEKS = 5
+# A call reads thirteen weeks of promotions before its first week, so calls are few, and one at a
+# time: two would hold 7 GB.
 STORE_PAIR_WEEKS = 9
 ENTITY_WEEKS = 9
 
@@ -85,7 +86,6 @@ def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFram
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=STORE_PAIR_WEEKS,
-    parallel_chunks=PARALLEL,
 )
 def store_product(
     context: TableContext, lines: pl.LazyFrame, promotions: pl.LazyFrame
