@@ -5,8 +5,6 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from assets.evaluation.ranking import champion, ranking_report
-from assets.training.offer_ranker import offer_ranker
 from checks.gates.ranking import BEATS_GP_TOPFREQ
 
 MODEL = dg.AssetKey(["models", "offer_ranker"])
@@ -31,7 +29,8 @@ def train_and_judge(instance: dg.DagsterInstance, *, passed: bool) -> None:
 def test_a_new_report_is_followed_only_past_its_gate(
     instance: dg.DagsterInstance, *, passed: bool, requested: int
 ) -> None:
-    definitions = dg.Definitions(assets=[offer_ranker, ranking_report, champion])
+    from definitions import defs as definitions
+
     # The first look only remembers what is there.
     first = dg.evaluate_automation_conditions(defs=definitions, instance=instance)
     train_and_judge(instance, passed=passed)
