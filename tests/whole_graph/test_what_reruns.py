@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def test_an_edited_category_reruns_only_what_depends_on_it(built: Installation) 
     file = _products_file(built)
     frame = pl.read_parquet(file)
     frame.with_columns(pl.lit("BAKERY").alias("category")).write_parquet(file)
-    planned = built.liftgraph("plan").stderr
-    assert "the drop was changed" in planned
+    planned = json.loads(built.liftgraph("plan", "--json").stdout)
+    assert [(e["asset"], e["week"], e["why"]) for e in planned if e["certainty"] == "stale"] == [
+        ("landing.products", str(EDITED_WEEK), "the drop was changed")
+    ]
     known = built.log().height
     built.liftgraph("run", check=False)
     ran = reran(built, known)
