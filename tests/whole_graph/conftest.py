@@ -71,7 +71,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         if check:
             assert done.returncode == 0, done.stderr[-4000:]
@@ -86,7 +86,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
 
     def kill_when(self, said: str, *arguments: str, after_s: float = 0.0) -> str:

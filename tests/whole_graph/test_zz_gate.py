@@ -21,7 +21,7 @@ def test_a_model_that_ranks_worse_is_not_registered(built: Installation) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.strip().splitlines()[-1])
