@@ -64,7 +64,6 @@ def artifact_asset(
     kind: str = "artifact",
     checks: Sequence[dg.AssetCheckSpec] = (),
     automation: dg.AutomationCondition | None = None,
-    code: Sequence[Callable] = (),
 ) -> Callable[[Callable[..., Artifact]], dg.AssetsDefinition]:
     """Make an artifact asset of a function.
 
@@ -80,13 +79,12 @@ def artifact_asset(
         checks: Specs of the checks its function reports; a blocking one that fails stops what is
             downstream, and the artifact counts as failed.
         automation: When Dagster may run it by itself.
-        code: Functions it depends on that its own text does not name.
     """
     inputs = dict(inputs or {})
     key = dg.AssetKey(name.split("."))
 
     def decorate(function: Callable[..., Artifact]) -> dg.AssetsDefinition:
-        version = code_version(function, extra=[code_version(f) for f in code])
+        version = code_version(function)
         BODIES[name] = Body(function=function, inputs=inputs, partitioned=partitioned)
         described = {i.asset: i.described() for i in inputs.values()}
 

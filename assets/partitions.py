@@ -59,10 +59,6 @@ class WeekWindow:
         first, last = self.bounds([week])
         return [w for w in calendar if first <= w <= last]
 
-    def reaches(self, week: date, calendar: Sequence[date]) -> list[date]:
-        """Weeks of ``calendar`` that may see ``week``."""
-        return [w for w in calendar if w + self.start * ONE_WEEK <= week <= w + self.end * ONE_WEEK]
-
 
 SAME_WEEK = WeekWindow(0, 0)
 PAST = WeekWindow(_EVER, -1)
