@@ -11,7 +11,7 @@ export DAGSTER_HOME ?= $(LIFTGRAPH_HOME)/dagster
 export LIFTGRAPH_EVENTS ?= $(DAGSTER_HOME)/events
 export DAGSTER_EVENT_BATCH_SIZE ?= 1000
 # Polars gives freed memory back after a while, not at once: page faults were a third of the time.
-export _RJEM_MALLOC_CONF ?= dirty_decay_ms:5000,muzzy_decay_ms:5000
+export _RJEM_MALLOC_CONF ?= dirty_decay_ms:20000,muzzy_decay_ms:20000
 
 .DEFAULT_GOAL := help
 .PHONY: help install extras demo dev serve test test-fast lint format types plan run reap lock graph contracts bench clean

@@ -117,6 +117,7 @@ class TableContext:
 
 
 Frame = pl.DataFrame | pl.LazyFrame
+Frames = Mapping[str, pl.LazyFrame]
 TableFunction = Callable[..., Frame | Mapping[str, Frame]]
 
 
@@ -127,6 +128,7 @@ class Body:
     Attributes:
         function: Gets a context and its inputs' lazy frames.
         contracts: Of the tables it makes; none for an artifact.
+        hold: Turns the inputs into what all chunks share, which is then computed once.
     """
 
     function: Callable[..., Any]
@@ -136,6 +138,38 @@ class Body:
     weeks_per_chunk: int | None = None
     parallel_chunks: int = 1
     since: date | None = None
+    hold: Callable[[Frames], Frames] | None = None
+
+    def chunks(self, weeks: Sequence[date]) -> list[list[date]]:
+        """The weeks that one call makes, oldest first; one empty chunk where there are none."""
+        if not self.partitioned:
+            return [[]]
+        size = self.weeks_per_chunk or len(weeks)
+        return [list(weeks[i : i + size]) for i in range(0, len(weeks), size)]
+
+    def held(self, frames: Frames) -> Frames:
+        """The inputs as all chunks read them."""
+        if self.hold is None:
+            return frames
+        lazy = self.hold(frames)
+        held = pl.collect_all([*lazy.values()], engine="streaming")
+        return {name: frame.lazy() for name, frame in zip(lazy, held, strict=True)}
+
+    def seen_by(self, chunk: Sequence[date], frames: Frames) -> Frames:
+        """Of the inputs of a whole range, the weeks that one chunk may see."""
+        return {name: self._window(name, frame, chunk) for name, frame in frames.items()}
+
+    def _window(self, name: str, frame: pl.LazyFrame, chunk: Sequence[date]) -> pl.LazyFrame:
+        weeks = self.inputs[name].weeks
+        if not chunk or not isinstance(weeks, WeekWindow):
+            return frame
+        from checks.contracts.registry import contract_of
+
+        column = contract_of(self.inputs[name].asset).partition_column
+        if column is None:
+            return frame
+        first, last = weeks.bounds(chunk)
+        return frame.filter(pl.col(column).is_between(first, last))
 
 
 # By the asset's name, in the order of definition.
@@ -149,6 +183,7 @@ def lake_asset(
     kinds: set[str],
     weeks_per_chunk: int | None = None,
     parallel_chunks: int = 1,
+    hold: Callable[[Frames], Frames] | None = None,
     partitioned: bool = True,
     automation: dg.AutomationCondition | None = None,
     since: date | None = None,
@@ -165,6 +200,9 @@ def lake_asset(
         weeks_per_chunk: Weeks computed and validated at a time; bounds memory over a range.
         parallel_chunks: Chunks made at the same time; more memory, both cores busy. Only for
             functions that write nothing into their context.
+        hold: From all inputs to what every chunk reads of them, computed once and kept in memory:
+            for inputs that each week's query would otherwise read again. Keeps the columns that
+            tell weeks apart.
         partitioned: Weekly, or replaced whole.
         automation: When Dagster may run it by itself.
         since: First week that is kept, where not the calendar's first.
@@ -174,9 +212,12 @@ def lake_asset(
     inputs = dict(inputs or {})
 
     def decorate(function: TableFunction) -> dg.AssetsDefinition:
-        version = code_version(function, extra=[*map(_fingerprint, contracts), *depends_on])
+        holding = [code_version(hold)] if hold else []
+        version = code_version(
+            function, extra=[*map(_fingerprint, contracts), *depends_on, *holding]
+        )
         described = {i.asset: i.described() for i in inputs.values()}
-        BODIES[contracts[0].table] = Body(
+        body = BODIES[contracts[0].table] = Body(
             function=function,
             inputs=inputs,
             partitioned=partitioned,
@@ -184,6 +225,7 @@ def lake_asset(
             weeks_per_chunk=weeks_per_chunk,
             parallel_chunks=parallel_chunks,
             since=since,
+            hold=hold,
         )
 
         @dg.multi_asset(
@@ -230,18 +272,7 @@ def lake_asset(
             op_tags={"liftgraph/group": group},
         )
         def compute(context: dg.AssetExecutionContext, **frames: pl.LazyFrame) -> Iterator[Any]:
-            run = _Run(
-                context=context,
-                function=function,
-                contracts=contracts,
-                inputs=inputs,
-                frames=frames,
-                version=version,
-                weeks_per_chunk=weeks_per_chunk,
-                parallel_chunks=parallel_chunks,
-                partitioned=partitioned,
-            )
-            yield from run.results()
+            yield from _Run(context=context, body=body, frames=frames, version=version).results()
 
         return compute
 
@@ -302,16 +333,13 @@ class _Run:
     """One execution of a table asset over a week, a range of weeks, or the whole table."""
 
     context: dg.AssetExecutionContext
-    function: TableFunction
-    contracts: Sequence[Contract]
-    inputs: Mapping[str, Input]
-    frames: Mapping[str, pl.LazyFrame]
+    body: Body
+    frames: Frames
     version: str
-    weeks_per_chunk: int | None
-    parallel_chunks: int
-    partitioned: bool
 
     def __post_init__(self) -> None:
+        self.contracts = self.body.contracts
+        self.partitioned = self.body.partitioned
         self.lake: Lake = self.context.resources.lake
         self.settings: Settings = self.context.resources.settings
         run_reaper.hold(self.settings, self.context.run_id)
@@ -333,8 +361,10 @@ class _Run:
         reports: dict[str, list[ContractReport]] = {c.table: [] for c in self.contracts}
         inputs = self.input_versions()
         try:
-            with ThreadPoolExecutor(max_workers=self.parallel_chunks) as pool:
-                for made in pool.map(self.make_chunk, *zip(*enumerate(self.chunks()), strict=True)):
+            self.frames = self.body.held(self.frames)
+            chunks = self.body.chunks(self.weeks)
+            with ThreadPoolExecutor(max_workers=self.body.parallel_chunks) as pool:
+                for made in pool.map(self.make_chunk, *zip(*enumerate(chunks), strict=True)):
                     for contract, report, part in made:
                         reports[contract.table].append(report)
                         parts[contract.table].append(part)
@@ -365,12 +395,6 @@ class _Run:
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
 
-    def chunks(self) -> list[list[date]]:
-        if not self.partitioned:
-            return [[]]
-        size = self.weeks_per_chunk or len(self.weeks)
-        return [self.weeks[i : i + size] for i in range(0, len(self.weeks), size)]
-
     def make_chunk(
         self, number: int, chunk: list[date]
     ) -> list[tuple[Contract, ContractReport, pl.DataFrame | Path]]:
@@ -394,9 +418,9 @@ class _Run:
             metadata=self.metadata,
             check_results=self.check_results_of_function,
         )
-        frames = {n: self.window(n, f, chunk) for n, f in self.frames.items()}
+        frames = self.body.seen_by(chunk, self.frames)
         try:
-            made = self.function(context, **frames)
+            made = self.body.function(context, **frames)
         except DropError as error:
             self.record_failure(error.weeks or chunk, str(error), self.input_versions())
             raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -411,19 +435,6 @@ class _Run:
                 # Weekly readers sort what they need; sorting 25 million pairs costs half a minute.
                 frame = frame.sort([k for k in contract.key if k in frame.columns])
             yield contract, frame
-
-    def window(self, name: str, frame: pl.LazyFrame, chunk: list[date]) -> pl.LazyFrame:
-        """Of an input, the weeks that this chunk may see."""
-        weeks = self.inputs[name].weeks
-        if not chunk or not isinstance(weeks, WeekWindow) or len(chunk) == len(self.weeks):
-            return frame
-        from checks.contracts.registry import contract_of
-
-        column = contract_of(self.inputs[name].asset).partition_column
-        if column is None:
-            return frame
-        first, last = weeks.bounds(chunk)
-        return frame.filter(pl.col(column).is_between(first, last))
 
     def require_own_weeks(self, frame: pl.DataFrame, contract: Contract, chunk: list[date]) -> None:
         column = contract.partition_column
@@ -440,16 +451,16 @@ class _Run:
         self, frame: pl.DataFrame, contract: Contract, chunk: list[date], number: int
     ) -> pl.DataFrame | Path:
         """Keep a single chunk in memory; stage the chunks of a long range as Parquet."""
-        if not self.weeks_per_chunk or len(self.weeks) <= max(self.weeks_per_chunk, len(chunk)):
+        if len(self.weeks) == len(chunk):
             return frame
         return stage(frame, contract, self.staging / contract.table / f"{number:04d}")
 
     def input_versions(self) -> dict[date | None, dict[str, str]]:
         """Per week, the version of each input's admitted weeks, as they stand now."""
         return input_versions(
-            described={i.asset: i.described() for i in self.inputs.values()},
+            described={i.asset: i.described() for i in self.body.inputs.values()},
             weeks=list(self.weeks) if self.partitioned else [None],
-            statuses=partition_status.current(self.lake, [i.asset for i in self.inputs.values()]),
+            statuses=partition_status.current(self.lake, [i.asset for i in self.body.inputs.values()]),
         )
 
     def check_results(

@@ -151,14 +151,14 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
         )
         body.function(whole, **_frames(body, lake, own))
         return
-    size = body.weeks_per_chunk or max(len(own), 1)
-    chunks = [own[i : i + size] for i in range(0, len(own), size)] or [[]]
+    chunks = body.chunks(own)
+    frames = body.held(_frames(body, lake, own))
     parts: dict[str, list[Path | Any]] = {c.table: [] for c in body.contracts}
     folder = settings.lake_dir / "staging" / "bare"
 
     def make(number: int, chunk: list[date]) -> dict[str, Any]:
         context = TableContext(settings=settings, lake=lake, log=log, run_id="bare", weeks=chunk)
-        made = body.function(context, **_frames(body, lake, chunk))
+        made = body.function(context, **body.seen_by(chunk, frames))
         tables = made if isinstance(made, dict) else {name: made}
         kept: dict[str, Any] = {}
         for contract in body.contracts:

@@ -2,10 +2,16 @@
 
 import polars as pl
 
-from assets.lake_asset import Input, TableContext, lake_asset
+from assets.lake_asset import Frames, Input, TableContext, lake_asset
 from assets.partitions import SAME_WEEK
 from checks.contracts.labels import PURCHASES
+from models.features.coded import as_text, coded
 from models.labels import purchases as purchase_labels
+
+
+def _held(frames: Frames) -> Frames:
+    """Every week's query reads all lines of its chunk: they are read once."""
+    return {name: coded(frame) for name, frame in frames.items()}
 
 
 @lake_asset(
@@ -14,11 +20,14 @@ from models.labels import purchases as purchase_labels
     group="labels",
     kinds={"polars", "narwhals", "ducklake"},
     weeks_per_chunk=18,
+    hold=_held,
 )
 def purchases(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
-    return purchase_labels(
-        lines,
-        context.weeks,
-        time_zone=context.settings.time_zone,
-        late_arrival_days=context.settings.label_allowance_days,
+    return as_text(
+        purchase_labels(
+            lines,
+            context.weeks,
+            time_zone=context.settings.time_zone,
+            late_arrival_days=context.settings.label_allowance_days,
+        )
     )

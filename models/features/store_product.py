@@ -77,7 +77,7 @@ def store_product_features(
     by = (*KEYS, "household_id")
     exact = exact_lines(lines, keep=(*by, "basket_id"), as_ofs=resolved, days=max(DAYS))
     sold = entity_baskets(exact, by=by).with_columns(priced_at().alias("priced_at"))
-    promoted = _promoted(lazy(promotions), sold=sold, as_ofs=resolved)
+    promoted = lazy(promotions)
 
     def build(as_of: AsOf) -> nw.LazyFrame:
         totals = window_totals(
@@ -102,29 +102,22 @@ def store_product_features(
     return nw.to_native(for_each(resolved, build))
 
 
-def _promoted(
-    promotions: nw.LazyFrame, *, sold: nw.LazyFrame, as_ofs: Sequence[AsOf]
-) -> nw.LazyFrame:
-    """Promotions of the weeks any as-of looks back on, of pairs that were sold.
+def promotions_of_sold(promotions: IntoFrame, *, lines: IntoFrame) -> Any:
+    """The promotions of store and product pairs that ``lines`` hold.
 
-    Seven in eight promotion rows are of products the panel did not buy in that store; they go
-    before anything is summed.
+    Seven in eight promotion rows of the Complete Journey are of products the panel did not buy in
+    that store. ``store_product_features`` gives the same with them; a range drops them once.
     """
-    return (
-        promotions.filter(
-            nw.col("week_start") >= min(a.week for a in as_ofs) - timedelta(days=max(DAYS)),
-            nw.col("week_start") < max(a.week for a in as_ofs),
-            nw.col("on_display") | nw.col("in_mailer"),
-        )
-        .select(*KEYS, "week_start", *_PLACEMENTS.values())
-        .join(sold.select(*KEYS).unique(), on=list(KEYS), how="semi")
-    )
+    pairs = lazy(lines).select(*KEYS).unique()
+    return nw.to_native(lazy(promotions).join(pairs, on=list(KEYS), how="semi"))
 
 
 def _placements(promoted: nw.LazyFrame, *, as_of: AsOf) -> nw.LazyFrame:
     first = {d: as_of.week - timedelta(days=d) for d in DAYS}
     rows = promoted.filter(
-        nw.col("week_start") < as_of.week, nw.col("week_start") >= first[max(DAYS)]
+        nw.col("week_start") < as_of.week,
+        nw.col("week_start") >= first[max(DAYS)],
+        nw.col("on_display") | nw.col("in_mailer"),
     )
     return rows.group_by(*KEYS).agg(
         *(

@@ -10,8 +10,9 @@
       partition_column   what the table is partitioned by; a Monday
       replaces           'weeks' (default): min_week..max_week. 'onwards': from min_week on, for
                          tables in which a corrected week changes what later weeks hold
-      week_by_week       name of the model whose weeks to insert one at a time, inside the one
-                         transaction: bounds memory where a year does not fit
+      slice_weeks        weeks to insert at a time, inside the one transaction: bounds memory where
+                         a year does not fit; each slice costs a quarter of a second
+      slices_from        name of the model whose weeks those are
 -#}
 {% materialization incremental, adapter='duckdb' %}
     {%- set existing = load_cached_relation(this) -%}
@@ -94,14 +95,16 @@
 
 
 {% macro week_slices() %}
-    {%- set source = config.get('week_by_week') -%}
+    {%- set source = config.get('slices_from') -%}
     {%- if not source -%}{{ return(['true']) }}{%- endif -%}
     {%- set weeks = run_query(
         'select distinct week_start::varchar from ' ~ ref(source) ~ ' where ' ~ in_weeks() ~ ' order by 1'
     ).columns[0].values() -%}
     {%- set slices = [] -%}
-    {%- for week in weeks -%}
-        {%- do slices.append(config.require('partition_column') ~ " = date '" ~ week ~ "'") -%}
+    {%- for some in weeks | batch(config.require('slice_weeks')) -%}
+        {%- do slices.append(
+            config.require('partition_column') ~ " between date '" ~ (some | first) ~ "' and date '" ~ (some | last) ~ "'"
+        ) -%}
     {%- endfor -%}
     {{ return(slices or ['false']) }}
 {% endmacro %}

@@ -1,4 +1,4 @@
-{{ config(week_by_week='stg_promotions') }}
+{{ config(slices_from='stg_promotions', slice_weeks=8) }}
 
 -- Used twice, and kept from being held in memory: a year has 21 million rows.
 with promotions as not materialized (

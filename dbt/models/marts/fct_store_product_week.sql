@@ -1,4 +1,4 @@
-{{ config(week_by_week='fct_basket_line') }}
+{{ config(slices_from='fct_basket_line', slice_weeks=8) }}
 
 with lines as (
 
