@@ -63,8 +63,9 @@ class WeekWindow:
 SAME_WEEK = WeekWindow(0, 0)
 PAST = WeekWindow(_EVER, -1)
 PAST_AND_SAME_WEEK = WeekWindow(_EVER, 0)
-# 364-day windows count whole weeks.
+# Windows of 364 and of 91 days count whole weeks.
 PAST_YEAR = WeekWindow(-52, -1)
+PAST_QUARTER = WeekWindow(-13, -1)
 
 
 def calendar() -> list[date]:

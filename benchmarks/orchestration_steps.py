@@ -52,12 +52,14 @@ def run_graph() -> dict[str, Any]:
 
 
 def run_weekly(first: str, last: str) -> dict[str, Any]:
-    from assets.governance.automation import weekly_job
+    from assets.governance.automation import scheduled_tags, weekly_job
     from liftgraph import graph
 
     with graph() as (_, _, defs, instance):
         done = defs.resolve_job_def(weekly_job.name).execute_in_process(
-            instance=instance, tags=_range_tags(first, last), run_config=_quiet()
+            instance=instance,
+            tags=scheduled_tags(date.fromisoformat(first), date.fromisoformat(last)),
+            run_config=_quiet(),
         )
     if not done.success:
         sys.exit("the weekly job failed")

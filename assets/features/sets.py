@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from assets.lake_asset import Frames, Input, TableContext, lake_asset
-from assets.partitions import PAST, PAST_YEAR
+from assets.partitions import PAST, PAST_QUARTER, PAST_YEAR
 from checks.contracts.registry import contract_of
 from models.features.coded import as_text, coded
 from models.features.household import household_features
@@ -17,7 +17,8 @@ GROUP = "features"
 KINDS = {"polars", "narwhals", "ducklake"}
 
 LINES = Input("marts.fct_basket_line", weeks=PAST_YEAR)
-PROMOTIONS = Input("marts.fct_promotion", weeks=PAST_YEAR)
+QUARTER_LINES = Input("marts.fct_basket_line", weeks=PAST_QUARTER)
+PROMOTIONS = Input("marts.fct_promotion", weeks=PAST_QUARTER)
 # The version of a product in force may be as old as the product.
 PRODUCTS = Input("marts.dim_product", weeks=PAST)
 
@@ -35,7 +36,10 @@ def _held(frames: Frames) -> Frames:
 
 def _held_with_promotions(frames: Frames) -> Frames:
     held = _held(frames)
-    return held | {"promotions": promotions_of_sold(held["promotions"], lines=held["lines"])}
+    return {
+        "lines": held["lines"],
+        "promotions": promotions_of_sold(held["promotions"], lines=held["lines"]),
+    }
 
 
 @lake_asset(
@@ -91,12 +95,14 @@ def store(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     hold=_held,
 )
 def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
-    return as_text(household_product_features(lines, context.weeks, time_zone=context.settings.time_zone))
+    return as_text(
+        household_product_features(lines, context.weeks, time_zone=context.settings.time_zone)
+    )
 
 
 @lake_asset(
     contract_of("features.store_product"),
-    inputs={"lines": LINES, "promotions": PROMOTIONS},
+    inputs={"lines": QUARTER_LINES, "promotions": PROMOTIONS},
     group=GROUP,
     kinds=KINDS,
     weeks_per_chunk=PAIR_WEEKS,

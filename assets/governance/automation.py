@@ -10,6 +10,7 @@ import dagster as dg
 from assets.governance.graph import current_plan, nodes_of
 from assets.governance.plan import Batch, Node, Plan, batches
 from assets.governance.runner import keys_of, run_tags
+from assets.lake_asset import ONLY_STALE_TAG
 from assets.partitions import calendar
 from models.calendar import ONE_WEEK
 from resources import landing, run_reaper
@@ -33,8 +34,13 @@ weekly_job = dg.define_asset_job(
 )
 
 
+def scheduled_tags(first: date, last: date) -> dict[str, str]:
+    """Tags of a scheduled run: the weeks, of which those that are fresh are left alone."""
+    return run_tags(Batch(assets=(), weeks=(first, last))) | {ONLY_STALE_TAG: "true"}
+
+
 def _request(first: date, last: date, *, key: str) -> dg.RunRequest:
-    return dg.RunRequest(run_key=key, tags=run_tags(Batch(assets=(), weeks=(first, last))))
+    return dg.RunRequest(run_key=key, tags=scheduled_tags(first, last))
 
 
 @dg.schedule(

@@ -1,20 +1,23 @@
 """The learned ranker: XGBoost ``rank:ndcg`` over candidate features, trained and scored.
 
 A model is its UBJSON bytes, which carry the feature names. Training on rows in the same order gives
-the same bytes on every run and with any number of threads.
+the same bytes on every run and with any number of threads. XGBoost is imported where it is used:
+with scikit-learn behind it that takes two seconds, which a plan or a weekly load need not wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import xgboost as xgb
 
 from models.ranking.dataset import EVENT, KEY, LABEL
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 # Held equal for training and quantising: XGBoost asks for it twice.
 MAX_BIN = 128
@@ -89,6 +92,8 @@ def prepare(
             f"prepare(): none of {examples.height:,} candidates was bought, so there is nothing to "
             "learn from; check that the labels' weeks are those of the examples and are mature"
         )
+    import xgboost as xgb
+
     groups = useful.select(pl.struct(*EVENT).rle_id().alias("group"))["group"]
     matrix = xgb.QuantileDMatrix(
         to_matrix(useful, features),
@@ -134,6 +139,8 @@ def fit(
         raise ValueError(
             f"fit(): {fixed} are fixed for this model family; remove them from the parameters"
         )
+    import xgboost as xgb
+
     settings = {**FIXED_PARAMS, **params, "seed": seed}
     if threads is not None:
         settings["nthread"] = threads
@@ -157,6 +164,8 @@ def train(
 
 def load(model: bytes) -> xgb.Booster:
     """The booster of UBJSON bytes."""
+    import xgboost as xgb
+
     return xgb.Booster(model_file=bytearray(model))
 
 
