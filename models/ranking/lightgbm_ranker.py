@@ -1,7 +1,8 @@
 """A challenger: LightGBM LambdaMART over the same features.
 
-Method: Burges, MSR-TR-2010-82; software: Ke et al., NIPS 2017. A model is its text, which carries the feature names. Training on rows in the same order gives the
-same bytes on every run and with any number of threads. LightGBM is imported where it is used.
+Method: Burges, MSR-TR-2010-82; software: Ke et al., NIPS 2017. A model is its text, which carries
+the feature names. Training on rows in the same order gives the same bytes on every run and with any
+number of threads. LightGBM is imported where it is used.
 """
 
 from __future__ import annotations
