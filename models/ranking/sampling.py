@@ -25,11 +25,7 @@ def learnable(examples: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ValueError: Rows are not sorted, or no event has a bought candidate.
     """
-    if examples.height and not examples.select(pl.struct(*KEY).is_sorted()).item():
-        raise ValueError(
-            "examples to train on: rows are not sorted by as_of, household_id, product_id, on "
-            "which the bytes of a model depend; sort them or take them from dataset.examples()"
-        )
+    require_sorted(examples)
     useful = examples.filter(pl.col(LABEL).max().over(*EVENT) > 0)
     if useful.is_empty():
         raise ValueError(
@@ -38,6 +34,19 @@ def learnable(examples: pl.DataFrame) -> pl.DataFrame:
             "mature"
         )
     return useful
+
+
+def require_sorted(examples: pl.DataFrame) -> None:
+    """Refuse rows whose order could differ from run to run.
+
+    Raises:
+        ValueError: Rows are not sorted by as-of, household and product.
+    """
+    if examples.height and not examples.select(pl.struct(*KEY).is_sorted()).item():
+        raise ValueError(
+            "examples to train on: rows are not sorted by as_of, household_id, product_id, on "
+            "which the bytes of a model depend; sort them or take them from dataset.examples()"
+        )
 
 
 def group_sizes(examples: pl.DataFrame) -> np.ndarray:

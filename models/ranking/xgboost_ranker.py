@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from models.ranking.dataset import EVENT, KEY, LABEL
+from models.ranking.dataset import EVENT, LABEL
+from models.ranking.sampling import learnable
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -81,17 +82,7 @@ def prepare(
     Raises:
         ValueError: Rows are not sorted, or no event has a bought candidate.
     """
-    if not _sorted(examples):
-        raise ValueError(
-            "prepare(): rows are not sorted by as_of, household_id, product_id, on which the bytes "
-            "of a model depend; sort them or take them from dataset.examples()"
-        )
-    useful = examples.filter(pl.col(LABEL).max().over(*EVENT) > 0)
-    if useful.is_empty():
-        raise ValueError(
-            f"prepare(): none of {examples.height:,} candidates was bought, so there is nothing to "
-            "learn from; check that the labels' weeks are those of the examples and are mature"
-        )
+    useful = learnable(examples)
     import xgboost as xgb
 
     groups = useful.select(pl.struct(*EVENT).rle_id().alias("group"))["group"]
@@ -215,7 +206,3 @@ def importance(model: bytes | xgb.Booster) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"feature": pl.String, "gain": pl.Float64}, orient="row").sort(
         "gain", "feature", descending=[True, False]
     )
-
-
-def _sorted(examples: pl.DataFrame) -> bool:
-    return examples.select(pl.struct(*KEY).is_sorted()).item() if examples.height else True
