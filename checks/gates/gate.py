@@ -1,4 +1,4 @@
-"""What a gate answers."""
+"""What a gate answers, and the one way past a gate that fails."""
 
 from __future__ import annotations
 
@@ -33,17 +33,72 @@ class GateResult:
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def blocks(self) -> bool:
+        """Whether it stops registration."""
+        return self.blocking and not self.passed
 
-def require(results: Iterable[GateResult]) -> None:
-    """Stop unless every blocking gate passed.
+
+@dataclass(frozen=True)
+class Override:
+    """A decision to register in spite of failed gates.
+
+    Attributes:
+        reason: Why, for whoever asks later.
+        actor: Who decided.
 
     Raises:
-        GateFailedError: Names each gate that blocks and why.
+        ValueError: Either is empty.
     """
-    blocked = [r for r in results if r.blocking and not r.passed]
-    if blocked:
+
+    reason: str
+    actor: str
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "actor"):
+            if not getattr(self, name).strip():
+                raise ValueError(
+                    f"a gate override has no {name}; say who forces the release and why"
+                )
+
+
+@dataclass(frozen=True)
+class Clearance:
+    """Leave to register.
+
+    Attributes:
+        results: Every verdict it rests on.
+        override: The decision that was needed; ``None`` if every blocking gate passed.
+        forced: Names of the gates it overrode.
+    """
+
+    results: tuple[GateResult, ...]
+    override: Override | None = None
+    forced: tuple[str, ...] = ()
+
+
+def require(results: Iterable[GateResult], *, override: Override | None = None) -> Clearance:
+    """Stop unless every blocking gate passed, or somebody answers for those that did not.
+
+    Args:
+        results: The verdicts.
+        override: Forces the release; recorded in what is returned if it was needed.
+
+    Raises:
+        GateFailedError: Names each gate that blocks and why, or that there is no verdict at all.
+    """
+    verdicts = tuple(results)
+    if not verdicts:
+        raise GateFailedError("not registered: no gate was evaluated; evaluate the model first")
+    blocked = [r for r in verdicts if r.blocks]
+    if blocked and override is None:
         raise GateFailedError(
             "not registered: "
             + "; ".join(f"{r.name}: {r.reason}" for r in blocked)
             + ". Improve the model or its data and train again"
         )
+    return Clearance(
+        results=verdicts,
+        override=override if blocked else None,
+        forced=tuple(r.name for r in blocked),
+    )

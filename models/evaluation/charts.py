@@ -76,12 +76,12 @@ def ndcg_by_week(
     return _svg(alt.layer(lines, points, labels).properties(width=WIDTH, height=280), ident=ident)
 
 
-def differences(intervals: pl.DataFrame, *, metric: str, ident: str) -> str:
-    """Model minus each baseline with its interval, and a line at no difference.
+def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
+    """A difference per row with its interval, and a line at no difference.
 
     Args:
         intervals: ``name, estimate, low, high``.
-        metric: For the axis title.
+        title: Of the axis.
         ident: Prefix of the SVG's ids, unique on its page.
     """
     data = intervals.with_columns(
@@ -97,7 +97,6 @@ def differences(intervals: pl.DataFrame, *, metric: str, ident: str) -> str:
     high = max(0.0, float(data["high"].to_numpy().max()))
     margin = 0.05 * (high - low) or 0.01
     domain = alt.Scale(domain=[low - margin, high + margin], nice=False)
-    title = f"Model minus baseline, {metric}"
     bars = (
         alt.Chart(data)
         .mark_rule(strokeWidth=3, color=ACCENT)
@@ -153,6 +152,68 @@ def bars(frame: pl.DataFrame, *, label: str, value: str, title: str, ident: str)
     )
     chart = alt.layer(marks, text).properties(width=WIDTH - 60, height=24 * data.height)
     return _svg(chart, ident=ident)
+
+
+def reliability(bins: pl.DataFrame, *, ident: str) -> str:
+    """What was predicted against what came true, and the line where both are equal.
+
+    Args:
+        bins: ``probability, outcome`` (0..1) and ``offers``; each point is named by its offers.
+        ident: Prefix of the SVG's ids, unique on its page.
+    """
+    data = bins.with_columns(
+        pl.col("offers").map_elements(lambda n: f"{n:,} offers", return_dtype=pl.String).alias("n")
+    )
+    top = max(float(data["probability"].to_numpy().max()), float(data["outcome"].to_numpy().max()))
+    scale = alt.Scale(domain=[0.0, min(1.0, top * 1.15 or 1.0)], nice=False)
+    axis = alt.Axis(format=".0%")
+    x = alt.X("probability:Q", title="Predicted", scale=scale, axis=axis)
+    y = alt.Y("outcome:Q", title="Bought", scale=scale, axis=axis)
+    end = scale.domain[1]
+    equal = (
+        alt.Chart(pl.DataFrame({"probability": [0.0, end], "outcome": [0.0, end]}))
+        .mark_line(strokeDash=[4, 3], color=MUTED)
+        .encode(x=x, y=y)
+    )
+    base = alt.Chart(data).encode(x=x, y=y)
+    marks = base.mark_line(color=ACCENT, strokeWidth=2, point={"size": 80, "color": ACCENT})
+    text = base.mark_text(align="left", dx=9, dy=10, fontSize=11, color=INK, font=FONT).encode(
+        text="n:N"
+    )
+    return _svg(alt.layer(equal, marks, text).properties(width=420, height=320), ident=ident)
+
+
+def pairs(frame: pl.DataFrame, *, columns: Mapping[str, str], title: str, ident: str) -> str:
+    """Two values per row, told apart by their marker and named at the first row.
+
+    Args:
+        frame: ``name`` and the columns; a row is drawn in the order given.
+        columns: Column to the name shown: the first a filled circle, the second a hollow square.
+        title: Of the axis.
+        ident: Prefix of the SVG's ids, unique on its page.
+    """
+    y = alt.Y("name:N", title=None, sort=frame["name"].to_list(), axis=alt.Axis(labelLimit=260))
+    high = max(float(frame[column].to_numpy().max()) for column in columns)
+    scale = alt.Scale(domain=[0.0, high * 1.15 or 1.0], nice=False)
+    layers = []
+    for (column, name), shape, filled, above in zip(
+        columns.items(), ("circle", "square"), (True, False), (-14, 14), strict=True
+    ):
+        data = frame.select("name", pl.col(column).alias("value"))
+        base = alt.Chart(data).encode(y=y, x=alt.X("value:Q", title=title, scale=scale))
+        layers.append(
+            base.mark_point(
+                shape=shape, filled=filled, size=80, color=ACCENT if filled else INK, opacity=1
+            )
+        )
+        layers.append(
+            alt.Chart(data.head(1).with_columns(pl.lit(name).alias("said")))
+            .mark_text(align="center", dy=above, fontSize=11, color=INK, font=FONT)
+            .encode(y=y, x=alt.X("value:Q", title=title, scale=scale), text="said:N")
+        )
+    return _svg(
+        alt.layer(*layers).properties(width=WIDTH - 120, height=40 * frame.height), ident=ident
+    )
 
 
 def _spread(ends: pl.DataFrame, *, gap: float = 0.075) -> pl.DataFrame:

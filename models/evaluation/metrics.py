@@ -134,50 +134,6 @@ def calibration_error(probability: pl.Series, outcome: pl.Series, *, bins: int =
     )
 
 
-def candidate_recall(
-    candidates: pl.DataFrame, purchases: pl.DataFrame, *, sources: Mapping[str, str]
-) -> pl.DataFrame:
-    """Share of what was bought that the candidates held, by source and for their union.
-
-    Args:
-        candidates: ``household_id, as_of, product_id`` and the sources' rank columns.
-        purchases: T, as for ``per_event``.
-        sources: Name of a source to its rank column, null where it did not propose the pair.
-
-    Returns:
-        ``source`` (the given names, then ``union``), ``recall`` (mean over events), ``share`` (of
-        all purchases together), ``candidates_per_event`` (mean, over events that have any).
-    """
-    bought = purchases.select(*PAIR).unique()
-    found = bought.join(
-        candidates.select(*PAIR, *sources.values(), pl.lit(1).alias("any")),
-        on=list(PAIR),
-        how="left",
-    )
-    events = candidates.select(pl.struct(*EVENT).n_unique()).item()
-    rows = []
-    for name, column in [*sources.items(), ("union", "any")]:
-        hit = pl.col(column).is_not_null()
-        # Sorted, because a mean of floats depends on the order of its terms.
-        per = found.group_by(*EVENT).agg(hit.mean().alias("recall")).sort(*EVENT)
-        proposed = candidates.height if name == "union" else candidates[column].is_not_null().sum()
-        rows.append(
-            {
-                "source": name,
-                "recall": per["recall"].mean(),
-                "share": found.select(hit.mean()).item(),
-                "candidates_per_event": proposed / max(events, 1),
-            }
-        )
-    schema = {
-        "source": pl.String,
-        "recall": pl.Float64,
-        "share": pl.Float64,
-        "candidates_per_event": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=schema)
-
-
 def split_by_history(
     purchases: pl.DataFrame, lines: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:

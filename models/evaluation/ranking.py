@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
 from models.evaluation.bootstrap import DRAWS, Interval, mean_intervals
-from models.evaluation.metrics import (
-    METRICS,
-    candidate_recall,
-    mean_metrics,
-    per_event,
-    split_by_history,
-)
-from models.evaluation.result import EvaluationResult, Lineage, Segment
+from models.evaluation.metrics import METRICS, mean_metrics, per_event, split_by_history
+from models.evaluation.result import CHAMPION, EvaluationResult, Lineage, Segment
+from models.evaluation.sources import overlap_table, source_table
 
 
 def evaluate_ranking(
@@ -24,33 +19,39 @@ def evaluate_ranking(
     purchases: pl.DataFrame,
     lines: pl.LazyFrame,
     candidates: pl.DataFrame,
-    sources: Mapping[str, str],
+    sources: Sequence[str],
     importance: pl.DataFrame,
     lineage: Lineage,
     k: int,
     seed: int,
+    challengers: Collection[str] = (),
+    seconds: Mapping[str, float] | None = None,
     draws: int = DRAWS,
 ) -> EvaluationResult:
     """Judge ``model`` and its baselines on the weeks of ``purchases``.
 
     Args:
         rankings: System to ``household_id, as_of, product_id, rank``.
-        model: Which of them is judged; all others are baselines.
+        model: Which of them is judged.
         purchases: ``household_id, as_of, product_id`` of everything bought in the held-out weeks.
         lines: ``household_id, product_id, week_start``, to tell repeat from explore purchases.
-        candidates: Candidates of the same weeks, with the sources' rank columns.
-        sources: Name of a source to its rank column.
+        candidates: From ``candidate_events``, of the same weeks.
+        sources: Names of the sources counted in it.
         importance: ``feature, gain`` of the model.
         lineage: Where the model came from.
         k: Length of the judged list.
         seed: Of the bootstrap.
+        challengers: Rankings that are no baselines; nor is one named ``champion``. Those that are
+            not given are left out.
+        seconds: Source to what it took, where measured.
         draws: Bootstrap samples.
 
     Raises:
         ValueError: ``model`` has no ranking, no baseline is given, nothing was bought, or the
             model's training weeks reach into the weeks judged.
     """
-    if model not in rankings or len(rankings) < 2:  # noqa: PLR2004 - one to judge, one to beat
+    baselines = set(rankings) - {model, CHAMPION, *challengers}
+    if model not in rankings or not baselines:
         raise ValueError(
             f"evaluate_ranking(): rankings of {sorted(rankings)} given, {model!r} is to be judged; "
             "give its ranking and that of at least one baseline"
@@ -80,16 +81,18 @@ def evaluate_ranking(
             for name, part in (("repeat", repeat), ("explore", explore))
             if not part.is_empty()
         ),
-        candidate_recall=candidate_recall(candidates, purchases, sources=sources),
+        candidate_recall=source_table(candidates, sources=sources, seconds=seconds),
+        overlap=overlap_table(candidates, sources=sources),
         importance=importance,
         lineage=lineage,
+        challengers=tuple(name for name in rankings if name in challengers),
     )
 
 
 def _compare(
     judged: Mapping[str, pl.DataFrame], *, model: str, k: int, seed: int, draws: int
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, dict[str, Interval]]]:
-    """Intervals of every system and of model minus baseline, all on the same draws."""
+    """Intervals of every system and of model minus each other one, all on the same draws."""
     # Every system was judged on the same events in the same order.
     wide = pl.concat(
         [
@@ -103,10 +106,10 @@ def _compare(
         ],
         how="horizontal",
     )
-    baselines = [name for name in judged if name != model]
+    others = [name for name in judged if name != model]
     wide = wide.with_columns(
         (pl.col(f"{model} {column}") - pl.col(f"{name} {column}")).alias(f"minus {name} {column}")
-        for name in baselines
+        for name in others
         for column in METRICS.values()
     )
     found = mean_intervals(
@@ -116,7 +119,7 @@ def _compare(
     def named(prefix: str) -> dict[str, Interval]:
         return {f"{metric}@{k}": found[f"{prefix} {col}"] for metric, col in METRICS.items()}
 
-    return {name: named(name) for name in judged}, {n: named(f"minus {n}") for n in baselines}
+    return {name: named(name) for name in judged}, {n: named(f"minus {n}") for n in others}
 
 
 def _by_week(judged: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

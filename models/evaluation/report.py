@@ -1,9 +1,8 @@
-"""The ranking evaluation report: a page for people and figures for machines, from one result."""
+"""The ranking evaluation report for people: one self-contained page from one result."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,11 @@ import jinja2
 import polars as pl
 
 from models.evaluation import charts
-from models.evaluation.bootstrap import Interval
-from models.evaluation.result import EvaluationResult
+from models.evaluation.calibration import Calibration
+from models.evaluation.fairness import GroupGap
+from models.evaluation.result import CHAMPION, REFERENCE, EvaluationResult
+from models.evaluation.sentences import summary
+from models.evaluation.slices import Slice
 
 # What a reader sees instead of a machine's name.
 TITLES = {
@@ -20,76 +22,37 @@ TITLES = {
     "p_topfreq": "Own habit",
     "gp_topfreq": "Own habit, then popular",
     "decayed_topfreq": "Recent habit, then popular",
+    "tifu_knn": "Habit and like-minded households",
+    "up_cf": "Households with like habits",
+    "als": "Matrix factorisation",
+    "repeat_cadence": "What is due again",
     "xgboost": "Learned ranker",
+    "lightgbm": "Challenger: LightGBM",
+    "neural": "Challenger: neural network",
+    CHAMPION: "Registered champion",
+    "purchases": "What was really bought",
 }
 SEGMENT_TITLES = {
     "repeat": "Bought before (repeat)",
     "explore": "Never bought before (explore)",
 }
+DIMENSION_TITLES = {
+    "tenure": "Weeks since the household's first basket",
+    "basket_size": "Products bought in the week",
+    "category": "Category of what was bought",
+    "promotion": "Promotion of what was bought, in the store of the purchase",
+}
+ATTRIBUTE_TITLES = {
+    "income": "Household income",
+    "age": "Age of the head of the household",
+    "spend": "Spend in the 91 days before",
+}
 
 IMPORTANT_FEATURES = 12
-
-REFERENCE = "gp_topfreq"
 
 
 def title_of(name: str) -> str:
     return TITLES.get(name, name)
-
-
-def metrics_json(result: EvaluationResult) -> dict[str, Any]:
-    """The figures of the report as JSON values; NaN and infinity become null.
-
-    Returns:
-        ``models`` {name: {metric: value}}, ``intervals`` and ``differences`` {name: {metric:
-        {estimate, low, high}}}, ``candidate_recall`` {source: {recall, share,
-        candidates_per_event}}, ``segments``, ``by_week``, ``importance``, ``gates``, ``lineage``,
-        ``weeks``, ``events``, ``households``, ``k``, ``model``.
-    """
-    lineage = asdict(result.lineage)
-    lineage["train_as_ofs"] = [str(week) for week in result.lineage.train_as_ofs]
-    lineage["maturity_cut"] = str(result.lineage.maturity_cut)
-    lineage["params"] = dict(result.lineage.params)
-    document = {
-        "report": "ranking",
-        "model": result.model,
-        "k": result.k,
-        "weeks": [str(week) for week in result.weeks],
-        "events": result.events,
-        "households": result.households,
-        "models": {
-            name: {metric: interval.estimate for metric, interval in metrics.items()}
-            for name, metrics in result.metrics.items()
-        },
-        "intervals": _nested(result.metrics),
-        "differences": _nested(result.differences),
-        "candidate_recall": {
-            row["source"]: {key: row[key] for key in row if key != "source"}
-            for row in result.candidate_recall.to_dicts()
-        },
-        "segments": {
-            segment.name: {
-                "purchases": segment.purchases,
-                "events": segment.events,
-                "models": {name: dict(values) for name, values in segment.metrics.items()},
-            }
-            for segment in result.segments
-        },
-        "by_week": [{**row, "as_of": str(row["as_of"])} for row in result.by_week.to_dicts()],
-        "importance": dict(result.importance.select("feature", "gain").rows()),
-        "gates": [
-            {
-                "name": gate.name,
-                "passed": gate.passed,
-                "blocking": gate.blocking,
-                "value": gate.value,
-                "threshold": gate.threshold,
-                "reason": gate.reason,
-            }
-            for gate in result.gates
-        ],
-        "lineage": lineage,
-    }
-    return _finite(document)
 
 
 def render_html(result: EvaluationResult) -> str:
@@ -112,26 +75,31 @@ def render_html(result: EvaluationResult) -> str:
     )
     environment.filters["title_of"] = title_of
     environment.filters["segment_title"] = lambda name: SEGMENT_TITLES.get(name, name)
-    ndcg = f"ndcg@{result.k}"
-    shown = result.differences.items()
-    intervals = pl.DataFrame(
-        [{"name": title_of(name), **values[ndcg].as_dict()} for name, values in shown]
-    )
+    audit = result.audit
     return environment.get_template("ranking.html.j2").render(
         result=result,
         sentences=summary(result),
         metrics=list(result.metrics[result.model]),
-        ndcg=ndcg,
+        ndcg=f"ndcg@{result.k}",
         recall=f"recall@{result.k}",
         sources=result.candidate_recall.to_dicts(),
+        overlap=result.overlap.to_dicts(),
         weekly=_weekly_table(result),
-        chart_differences=charts.differences(intervals, metric=f"NDCG@{result.k}", ident="diff"),
+        drawn=_drawn(result),
+        chart_differences=_differences(result, ident="diff"),
         chart_weeks=charts.ndcg_by_week(
-            result.by_week,
+            result.by_week.filter(pl.col("system").is_in(_drawn(result))),
             model=result.model,
             k=result.k,
             titles={name: title_of(name) for name in result.metrics},
             ident="week",
+        ),
+        chart_sources=charts.bars(
+            result.candidate_recall,
+            label="source",
+            value="recall",
+            title="Share of a household-week's purchases that the source held",
+            ident="source",
         ),
         chart_importance=charts.bars(
             result.importance.head(IMPORTANT_FEATURES),
@@ -141,60 +109,88 @@ def render_html(result: EvaluationResult) -> str:
             ident="gain",
         ),
         important=result.importance.head(IMPORTANT_FEATURES).to_dicts(),
+        calibration=audit.calibration,
+        chart_calibration=_calibration_chart(audit.calibration),
+        slices=_slice_tables(audit.slices, k=result.k),
+        fairness=_fairness_tables(audit.fairness, k=result.k),
+        popularity=audit.popularity.to_dicts() if audit.popularity is not None else [],
+        scopes=[
+            {
+                "name": name,
+                "result": part,
+                "chart": _differences(part, ident=f"scope-{name}"),
+            }
+            for name, part in result.scopes.items()
+        ],
     )
 
 
-def summary(result: EvaluationResult) -> tuple[str, ...]:
-    """Five plain sentences for a reader who does not know the field."""
-    k = result.k
-    model = result.metrics[result.model]
-    reference = result.metrics[REFERENCE]
-    difference = result.differences[REFERENCE][f"ndcg@{k}"]
-    union = result.candidate_recall.filter(pl.col("source") == "union").row(0, named=True)
-    hit = model[f"phr@{k}"].estimate
-    blocked = [gate for gate in result.gates if gate.blocking and not gate.passed]
-    if not result.gates:
-        verdict = "No release check has been run on it yet."
-    elif blocked:
-        verdict = "It may not be released: " + "; ".join(gate.reason for gate in blocked) + "."
-    else:
-        verdict = "It passed every check that is required before release."
-    asked = (
-        f"We asked the model for {k} offers per household before each of {len(result.weeks)} weeks "
-        f"it had never seen, and compared them with what {result.households:,} households then "
-        "really bought."
-    )
-    hits = (
-        f"In {hit:.0%} of the {result.events:,} shopping weeks at least one of the {k} offers was "
-        f"bought, against {reference[f'phr@{k}'].estimate:.0%} for the simple rule of offering "
-        "what the household buys most."
-    )
-    ranking = _ranking_sentence(difference, reference=reference[f"ndcg@{k}"].estimate)
-    reach = (
-        f"The products it could choose from held {union['share']:.0%} of everything that was "
-        "bought; the rest could not be offered, however good the model."
-    )
-    return asked, hits, ranking, reach, verdict
+def _drawn(result: EvaluationResult) -> list[str]:
+    """The systems whose lines are drawn: a dozen would hide one another."""
+    few = (result.model, REFERENCE, result.best_baseline, CHAMPION)
+    return [name for name in dict.fromkeys(few) if name in result.metrics]
 
 
-def _ranking_sentence(difference: Interval, *, reference: float) -> str:
-    relative = difference.estimate / reference if reference > 0 else math.nan
-    size = f"{abs(relative):.1%} " if math.isfinite(relative) else ""
-    if difference.low > 0:
-        return (
-            "What was bought stood higher in its list than in that rule's: the order (NDCG) is "
-            f"{size}better, more than chance would explain."
+def _differences(result: EvaluationResult, *, ident: str) -> str:
+    intervals = pl.DataFrame(
+        [
+            {"name": title_of(name), **values[f"ndcg@{result.k}"].as_dict()}
+            for name, values in result.differences.items()
+        ]
+    )
+    return charts.differences(
+        intervals, title=f"Model minus the other, NDCG@{result.k}", ident=ident
+    )
+
+
+def _calibration_chart(calibration: Calibration | None) -> str:
+    return "" if calibration is None else charts.reliability(calibration.bins, ident="calibration")
+
+
+def _slice_tables(slices: tuple[Slice, ...], *, k: int) -> list[dict[str, Any]]:
+    tables = []
+    for dimension in dict.fromkeys(part.dimension for part in slices):
+        parts = [part for part in slices if part.dimension == dimension]
+        intervals = pl.DataFrame(
+            [{"name": part.name, **part.difference.as_dict()} for part in parts]
         )
-    if difference.high < 0:
-        return (
-            "What was bought stood lower in its list than in that rule's: the order (NDCG) is "
-            f"{size}worse, more than chance would explain."
+        tables.append(
+            {
+                "title": DIMENSION_TITLES.get(dimension, dimension),
+                "parts": parts,
+                "systems": list(parts[0].metrics),
+                "chart": charts.differences(
+                    intervals,
+                    title=f"Model minus own habit, then popular; NDCG@{k}",
+                    ident=f"slice-{dimension}",
+                ),
+            }
         )
-    direction = "better" if difference.estimate > 0 else "worse"
-    return (
-        f"The order of its list (NDCG) is {size}{direction} than that rule's, a difference that "
-        "may well be chance."
-    )
+    return tables
+
+
+def _fairness_tables(gaps: tuple[GroupGap, ...], *, k: int) -> list[dict[str, Any]]:
+    def drawn(gap: GroupGap) -> str:
+        names: Mapping[str, str] = {
+            "ndcg": "Learned ranker",
+            "reference_ndcg": title_of(REFERENCE),
+        }
+        return charts.pairs(
+            gap.groups.select(pl.col("group").alias("name"), *names),
+            columns=names,
+            title=f"NDCG@{k}",
+            ident=f"fair-{gap.attribute}",
+        )
+
+    return [
+        {
+            "title": ATTRIBUTE_TITLES.get(gap.attribute, gap.attribute),
+            "gap": gap,
+            "groups": gap.groups.to_dicts(),
+            "chart": drawn(gap),
+        }
+        for gap in gaps
+    ]
 
 
 def _weekly_table(result: EvaluationResult) -> list[dict[str, Any]]:
@@ -206,20 +202,3 @@ def _weekly_table(result: EvaluationResult) -> list[dict[str, Any]]:
         }
         for (week,), part in result.by_week.sort("as_of").group_by("as_of", maintain_order=True)
     ]
-
-
-def _nested(metrics: Any) -> dict[str, dict[str, dict[str, float]]]:
-    return {
-        name: {metric: interval.as_dict() for metric, interval in values.items()}
-        for name, values in metrics.items()
-    }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -10,8 +10,17 @@ from typing import Any, Protocol
 import polars as pl
 
 from models.evaluation.bootstrap import Interval
+from models.evaluation.calibration import Calibration
+from models.evaluation.fairness import GroupGap
+from models.evaluation.leakage import LeakageProbe
+from models.evaluation.slices import Slice
 
 Metrics = Mapping[str, Interval]
+
+# What the household buys most, then what everybody does: the rule that every part is held against.
+REFERENCE = "gp_topfreq"
+# The registered model's ranking, where there is one.
+CHAMPION = "champion"
 
 
 class Verdict(Protocol):
@@ -29,6 +38,17 @@ class Verdict(Protocol):
     def threshold(self) -> float: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def evidence(self) -> Mapping[str, Any]: ...
+
+
+class Forced(Protocol):
+    """Who decided to go on past a failed gate, and why."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,25 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """What is asked of the model beside its place among the systems.
+
+    Attributes:
+        calibration: Of the served probabilities; ``None`` if the model gives none.
+        slices: Error analysis.
+        fairness: One per attribute.
+        popularity: ``popularity_table`` of every system.
+        leakage: Probes; ``None`` if nothing could be probed.
+    """
+
+    calibration: Calibration | None = None
+    slices: tuple[Slice, ...] = ()
+    fairness: tuple[GroupGap, ...] = ()
+    popularity: pl.DataFrame | None = None
+    leakage: LeakageProbe | None = None
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """A model and its baselines on held-out weeks.
 
@@ -84,13 +123,18 @@ class EvaluationResult:
         events: Household-weeks with a purchase.
         households: Households among them.
         metrics: System to ``recall@k``, ``ndcg@k``, ``phr@k`` to its interval.
-        differences: Baseline to metric to the paired interval of model minus baseline.
+        differences: System to metric to the paired interval of model minus that system.
         by_week: ``as_of, system, events, recall, ndcg, hit``.
         segments: Repeat and explore.
-        candidate_recall: ``source, recall, share, candidates_per_event``.
+        candidate_recall: ``source_table`` of the candidates.
+        overlap: ``overlap_table`` of the candidates.
         importance: ``feature, gain``; gain sums to 1.
         lineage: Where the model came from.
+        challengers: Systems learned from the same rows; compared with, and no baselines.
+        audit: Calibration, slices, fairness, popularity, leakage.
+        scopes: Parts of the range, judged by themselves.
         gates: Verdicts, filled in after the gates have read this.
+        override: The decision to go on past failed gates, if there was one.
     """
 
     model: str
@@ -103,13 +147,20 @@ class EvaluationResult:
     by_week: pl.DataFrame
     segments: tuple[Segment, ...]
     candidate_recall: pl.DataFrame
+    overlap: pl.DataFrame
     importance: pl.DataFrame
     lineage: Lineage
+    challengers: tuple[str, ...] = ()
+    audit: Audit = field(default_factory=Audit)
+    scopes: Mapping[str, EvaluationResult] = field(default_factory=dict)
     gates: tuple[Verdict, ...] = ()
+    override: Forced | None = None
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        return tuple(name for name in self.metrics if name != self.model)
+        """Every other system that is neither a challenger nor the champion."""
+        others = {self.model, CHAMPION, *self.challengers}
+        return tuple(name for name in self.metrics if name not in others)
 
     @property
     def best_baseline(self) -> str:

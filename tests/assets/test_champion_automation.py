@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from checks.gates.ranking import BEATS_GP_TOPFREQ
+from checks.gates.ranking_release import GATES, INFORMATIVE
 
 MODEL = dg.AssetKey(["models", "offer_ranker"])
 REPORT = dg.AssetKey(["evaluation", "ranking"])
@@ -14,15 +15,16 @@ REPORT = dg.AssetKey(["evaluation", "ranking"])
 def train_and_judge(instance: dg.DagsterInstance, *, passed: bool) -> None:
     for key in (MODEL, REPORT):
         instance.report_runless_asset_event(dg.AssetMaterialization(key))
-    instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            asset_key=REPORT,
-            check_name=BEATS_GP_TOPFREQ,
-            passed=passed,
-            blocking=True,
-            metadata={},
+    for gate in GATES:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=REPORT,
+                check_name=gate,
+                passed=passed or gate != BEATS_GP_TOPFREQ,
+                blocking=gate not in INFORMATIVE,
+                metadata={},
+            )
         )
-    )
 
 
 @pytest.mark.parametrize(("passed", "requested"), [(True, 1), (False, 0)])

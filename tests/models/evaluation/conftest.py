@@ -8,9 +8,11 @@ import pytest
 
 from models.evaluation.ranking import evaluate_ranking
 from models.evaluation.result import EvaluationResult, Lineage
+from models.evaluation.sources import candidate_events
 
 FIRST = date(2017, 10, 30)
 PRODUCTS = [f"p{i}" for i in range(8)]
+SOURCES = {"personal": "personal_rank", "global": "global_rank"}
 HOUSEHOLDS = [f"hh{i:010}" for i in range(50)]
 
 
@@ -47,8 +49,8 @@ def evaluated(**changes: object) -> EvaluationResult:
         "model": "xgboost",
         "purchases": truth,
         "lines": lines.lazy(),
-        "candidates": candidates,
-        "sources": {"personal": "personal_rank", "global": "global_rank"},
+        "candidates": candidate_events(candidates, truth, sources=SOURCES),
+        "sources": tuple(SOURCES),
         "importance": pl.DataFrame({"feature": ["hp_habit", "p_<popular>"], "gain": [0.7, 0.3]}),
         "lineage": Lineage(
             model_version="v-7",

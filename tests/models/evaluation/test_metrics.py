@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from models.evaluation.metrics import (
     calibration_error,
-    candidate_recall,
     mean_metrics,
     per_event,
     split_by_history,
@@ -201,21 +200,6 @@ def test_calibration_error_agrees_with_a_naive_one(
 def test_calibration_refuses_what_is_no_probability(bad: list) -> None:
     with pytest.raises(ValueError, match="have a probability outside"):
         calibration_error(pl.Series(bad), pl.Series([0, 1]))
-
-
-def test_candidate_recall_by_hand() -> None:
-    candidates = purchases({"ann": ["a", "b", "c"], "bob": ["a"]}).with_columns(
-        personal_rank=pl.Series([1, 2, None, None], dtype=pl.Int32),
-        global_rank=pl.Series([None, 1, 2, 1], dtype=pl.Int32),
-    )
-    bought = purchases({"ann": ["a", "b", "x", "y"], "bob": ["a"], "new": ["q"]})
-    found = candidate_recall(
-        candidates, bought, sources={"personal": "personal_rank", "global": "global_rank"}
-    )
-    assert found["source"].to_list() == ["personal", "global", "union"]
-    assert found["recall"].to_list() == pytest.approx([0.5 / 3, 1.25 / 3, 1.5 / 3])
-    assert found["share"].to_list() == pytest.approx([2 / 6, 2 / 6, 3 / 6])
-    assert found["candidates_per_event"].to_list() == [1.0, 1.5, 2.0]
 
 
 def test_repeat_and_explore_by_hand() -> None:

@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 
 from models.evaluation.bootstrap import paired_interval
+from models.evaluation.figures import metrics_json
 from models.evaluation.metrics import mean_metrics, per_event
 from models.evaluation.ranking import evaluate_ranking
-from models.evaluation.report import metrics_json
 from models.evaluation.result import EvaluationResult
-from tests.models.evaluation.conftest import FIRST, evaluated, rankings_and_truth
+from models.evaluation.sources import candidate_events
+from tests.models.evaluation.conftest import FIRST, SOURCES, evaluated, rankings_and_truth
 
 
 def test_every_system_on_the_same_purchases(result: EvaluationResult) -> None:
@@ -53,7 +54,9 @@ def test_the_order_of_rows_changes_no_bit(result: EvaluationResult) -> None:
     )
     shuffled = evaluated(
         purchases=truth.sample(fraction=1, shuffle=True, seed=8),
-        candidates=candidates.sample(fraction=1, shuffle=True, seed=9),
+        candidates=candidate_events(
+            candidates.sample(fraction=1, shuffle=True, seed=9), truth, sources=SOURCES
+        ),
     )
     assert metrics_json(shuffled) == metrics_json(result)
 
@@ -72,7 +75,7 @@ def test_a_baseline_is_needed(result: EvaluationResult) -> None:
             purchases=truth,
             lines=pl.LazyFrame(),
             candidates=pl.DataFrame(),
-            sources={},
+            sources=(),
             importance=result.importance,
             lineage=result.lineage,
             k=3,

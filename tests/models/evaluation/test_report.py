@@ -10,8 +10,10 @@ import pytest
 from checks.gates.gate import GateResult
 from checks.gates.ranking import BEATS_GP_TOPFREQ
 from models.evaluation.bootstrap import Interval
-from models.evaluation.report import metrics_json, render_html, summary
+from models.evaluation.figures import metrics_json
+from models.evaluation.report import render_html
 from models.evaluation.result import EvaluationResult
+from models.evaluation.sentences import summary
 
 FAILED = GateResult(
     name=BEATS_GP_TOPFREQ,
@@ -76,7 +78,7 @@ def test_the_page_needs_no_script_and_no_network(html: str, page: Page) -> None:
 
 def test_the_page_is_accessible(page: Page) -> None:
     figures = [attrs for tag, attrs in page.tags if tag == "figure"]
-    assert len(figures) == 3
+    assert len(figures) == 4
     assert all(f["role"] == "img" and f["aria-label"] for f in figures)
     names = [tag for tag, _ in page.tags]
     assert names.count("caption") == names.count("table") > 3

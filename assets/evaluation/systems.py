@@ -1,0 +1,132 @@
+"""What is judged beside the ranker: its challengers, the champion, the baselines; and its cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from models.evaluation.held_out import Scorer
+from models.ranking import (
+    baselines,
+    calibration,
+    lightgbm_ranker,
+    neural_ranker,
+    xgboost_ranker,
+)
+from models.ranking.inputs import FEATURES
+from resources import model_registry
+from resources.model_registry import StoredModel
+from resources.settings import Settings
+
+# Stored beside the model where they were trained.
+CHALLENGERS = {
+    "lightgbm": ("lightgbm.txt", lightgbm_ranker.score_frame),
+    "neural": ("neural.npz", neural_ranker.score_frame),
+}
+CLASSIFIER = "classifier.ubj"
+CALIBRATION = "calibration.json"
+# What the service loads.
+SERVED = ("model.ubj", CLASSIFIER, CALIBRATION)
+
+# Enough calls for a 99th percentile that one slow call does not make.
+CALLS = 400
+WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The registered model, if it is another than the one judged.
+
+    Attributes:
+        scorer: ``None`` if there is none, or it cannot be used.
+        registered: Whether there is one.
+        unusable: Why it cannot be ranked on the same weeks.
+    """
+
+    scorer: Scorer | None = None
+    registered: bool = False
+    unusable: str = ""
+
+
+def challengers(stored: StoredModel) -> dict[str, Scorer]:
+    """Scorers of the challengers stored beside the model."""
+    return {
+        name: partial(score, (stored.folder / file).read_bytes())
+        for name, (file, score) in CHALLENGERS.items()
+        if (stored.folder / file).exists()
+    }
+
+
+def probabilities(stored: StoredModel) -> Scorer | None:
+    """Purchase probabilities of the model, if it was stored with a calibrated classifier."""
+    classifier, fitted = stored.folder / CLASSIFIER, stored.folder / CALIBRATION
+    if not (classifier.exists() and fitted.exists()):
+        return None
+    return partial(
+        calibration.probabilities,
+        classifier.read_bytes(),
+        calibration.Calibration.from_json(fitted.read_text(encoding="utf-8")),
+    )
+
+
+def registered_champion(settings: Settings, *, name: str, judged: StoredModel) -> Champion:
+    """The model that is registered now, to be ranked on the same weeks."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = model_registry.client(settings).get_model_version_by_alias(
+            name, model_registry.CHAMPION
+        )
+    except MlflowException:
+        return Champion()
+    digest = version.tags[model_registry.VERSION_TAG]
+    if digest == judged.version:
+        return Champion()
+    path = model_registry.models_folder(settings, name) / digest / "model.ubj"
+    if not path.exists():
+        return Champion(registered=True, unusable=f"{path} is gone; restore it")
+    model = path.read_bytes()
+    gone = sorted(set(xgboost_ranker.feature_names(model)) - set(FEATURES.names))
+    if gone:
+        return Champion(
+            registered=True,
+            unusable=f"it reads features that are gone ({', '.join(gone[:5])}); restore them, or "
+            "override the gate and say so",
+        )
+    return Champion(scorer=partial(xgboost_ranker.score_frame, model), registered=True)
+
+
+def baseline_rankings(
+    lines: pl.LazyFrame, events: pl.DataFrame, *, k: int
+) -> dict[str, pl.DataFrame]:
+    """Every baseline's ranking of the events, from what was bought before each."""
+    counts = baselines.purchase_counts(lines)
+    return {name: rank(counts, events=events, k=k) for name, rank in baselines.BASELINES.items()}
+
+
+def served_bytes(stored: StoredModel) -> int:
+    """Bytes of all files that the service loads."""
+    files = [stored.folder / name for name in SERVED]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def scoring_p99_ms(stored: StoredModel, *, candidates: int) -> float:
+    """99th percentile of scoring one request, in milliseconds.
+
+    Args:
+        stored: The model.
+        candidates: Rows of the request.
+    """
+    booster = xgboost_ranker.load(stored.read())
+    width = len(xgboost_ranker.feature_names(booster))
+    rows = np.random.default_rng(0).random((candidates, width), dtype=np.float32)
+    taken = []
+    for _ in range(WARM_UP + CALLS):
+        started = time.perf_counter()
+        xgboost_ranker.score(booster, rows)
+        taken.append(time.perf_counter() - started)
+    return float(np.quantile(taken[WARM_UP:], 0.99) * 1000)
