@@ -1,19 +1,26 @@
 """Baseline rankings: what the ranker has to beat, computed from purchases alone.
 
-Each takes the counts of ``purchase_counts``, the events to rank for and k, and returns
-``household_id, as_of, rank (Int32, 1..k), product_id, score``, sorted by as-of, household and rank.
-Only weeks before the as-of count. One purchase is one product on one receipt. Equal scores are
-ordered by product id. A score is (decayed) purchases: the household's own for personal products,
-everybody's for the global ones that fill the list up, so it falls within each of the two only.
+Those of ``BASELINES`` take the counts of ``purchase_counts``, those of ``BASKET_BASELINES`` the
+baskets of ``basket_lines``. All take the events to rank for and k, and return ``household_id,
+as_of, rank (Int32, 1..k), product_id, score``, sorted by as-of, household and rank. Only weeks
+before the as-of count. One purchase is one product on one receipt. Equal scores are ordered by
+product id. Global top frequency fills a list up to k; its scores are everybody's (decayed)
+purchases, those before it the method's own, so a score falls within each of the two parts only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from types import MappingProxyType
 
 import polars as pl
 
+from models.ranking.als import als as als_scores
+from models.ranking.basket_history import BasketHistory, basket_history, sorted_enums
+from models.ranking.cadence import repeat_cadence as cadence_scores
+from models.ranking.neighbours import tifu_knn as tifu_knn_scores
+from models.ranking.neighbours import up_cf as up_cf_scores
 from models.ranking.order import RANK, OrderBy, top
 
 Baseline = Callable[..., pl.DataFrame]
@@ -23,6 +30,19 @@ HALF_LIFE_WEEKS = 13.0
 
 # A sum of floats depends on the order of its terms; ties must not.
 SCORE_DECIMALS = 9
+
+# Of the vectors that ALS starts from.
+ALS_SEED = 20170102
+
+SCHEMA = pl.Schema(
+    {
+        "household_id": pl.String,
+        "as_of": pl.Date,
+        "rank": RANK,
+        "product_id": pl.String,
+        "score": pl.Float64,
+    }
+)
 
 
 def purchase_counts(lines: pl.LazyFrame) -> pl.DataFrame:
@@ -42,6 +62,27 @@ def purchase_counts(lines: pl.LazyFrame) -> pl.DataFrame:
         .agg(pl.len().alias("purchases"))
         .collect()
     )
+
+
+def basket_lines(lines: pl.LazyFrame) -> pl.DataFrame:
+    """What is in every basket, read once for all baselines that look at baskets.
+
+    Args:
+        lines: ``household_id, product_id, basket_id, sold_at, week_start``; a product printed
+            twice on one receipt is one purchase.
+
+    Returns:
+        ``household_id, product_id, basket_id`` (Enums of sorted texts), ``at`` (time of the sale),
+        ``week_start``.
+    """
+    found = (
+        lines.select(
+            "household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"), "week_start"
+        )
+        .unique()
+        .collect()
+    )
+    return sorted_enums(found, ("household_id", "product_id", "basket_id"))
 
 
 def g_topfreq(purchases: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
@@ -116,6 +157,120 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 )
 
 
+def tifu_knn(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+    """TIFU-kNN (Hu et al., SIGIR 2020), filled up to k by global top frequency.
+
+    Args:
+        baskets: From ``basket_lines``.
+        events: As for ``g_topfreq``.
+        k: Length of a ranking.
+    """
+
+    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+        return tifu_knn_scores(past, households=households, limit=k)
+
+    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+
+
+def up_cf(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+    """UP-CF (Faggioli et al., UMAP 2020), filled up to k by global top frequency.
+
+    Args:
+        baskets: As for ``tifu_knn``.
+        events: As for ``g_topfreq``.
+        k: Length of a ranking.
+    """
+
+    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+        return up_cf_scores(past, households=households, limit=k)
+
+    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+
+
+def als(
+    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, seed: int = ALS_SEED
+) -> pl.DataFrame:
+    """Implicit-feedback ALS (Hu et al., ICDM 2008), filled up to k by global top frequency.
+
+    Args:
+        baskets: As for ``tifu_knn``.
+        events: As for ``g_topfreq``.
+        k: Length of a ranking.
+        seed: Of the vectors that the sweeps start from.
+    """
+
+    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+        return als_scores(past, households=households, limit=k, seed=seed)
+
+    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+
+
+def repeat_cadence(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+    """What is due, filled up to k by global top frequency; see ``cadence``.
+
+    Args:
+        baskets: As for ``tifu_knn``.
+        events: As for ``g_topfreq``.
+        k: Length of a ranking.
+    """
+
+    def scores(past: pl.DataFrame, households: pl.Series, as_of: date) -> pl.DataFrame:
+        # A business week may end hours after the as-of's midnight in the time of the sales.
+        now = pl.select(pl.max_horizontal(pl.lit(as_of).cast(past.schema["at"]), _after(past)))
+        return cadence_scores(past, now=now.item(), households=households, limit=k)
+
+    return _rank_baskets(baskets, events=events, k=k, scores=scores)
+
+
+BASKET_BASELINES: Mapping[str, Baseline] = MappingProxyType(
+    {"tifu_knn": tifu_knn, "up_cf": up_cf, "als": als, "repeat_cadence": repeat_cadence}
+)
+
+
+def _numbered(
+    scores: Callable[[BasketHistory, pl.Series], pl.DataFrame],
+) -> Callable[[pl.DataFrame, pl.Series, date], pl.DataFrame]:
+    def of_past(past: pl.DataFrame, households: pl.Series, as_of: date) -> pl.DataFrame:  # noqa: ARG001 - what is past was cut by it
+        return scores(basket_history(past), households)
+
+    return of_past
+
+
+def _after(past: pl.DataFrame) -> pl.Expr:
+    return pl.lit(past["at"].max()) + pl.duration(seconds=1)
+
+
+def _rank_baskets(
+    baskets: pl.DataFrame,
+    *,
+    events: pl.DataFrame,
+    k: int,
+    scores: Callable[[pl.DataFrame, pl.Series, date], pl.DataFrame],
+) -> pl.DataFrame:
+    ranked = [pl.DataFrame(schema=SCHEMA)]
+    for as_of in events["as_of"].unique().sort().to_list():
+        past = baskets.filter(pl.col("week_start") < as_of)
+        households = events.filter(pl.col("as_of") == as_of).select("household_id").unique()
+        if past.is_empty():
+            continue
+        own = scores(past, households["household_id"], as_of)
+        popular = _popular(
+            past.lazy()
+            .select("household_id", "product_id", "basket_id")
+            .unique()
+            .group_by(pl.col("product_id").cast(pl.String))
+            .agg(pl.len().cast(pl.Float64).alias("score")),
+            k=k,
+        )
+        filled = _filled(own.lazy(), popular, households=households.lazy(), k=k).collect()
+        ranked.append(
+            filled.with_columns(pl.lit(as_of, dtype=pl.Date).alias("as_of"))
+            .select(*SCHEMA)
+            .cast(SCHEMA)
+        )
+    return pl.concat(ranked)
+
+
 def _count(weeks_ago: pl.Expr) -> pl.Expr:
     return pl.lit(1.0) + 0.0 * weeks_ago
 
@@ -154,17 +309,10 @@ def _rank(
         ).with_columns(pl.lit(as_of, dtype=pl.Date).alias("as_of"))
         for as_of in events["as_of"].unique().sort().to_list()
     ]
-    schema = {
-        "household_id": pl.String,
-        "as_of": pl.Date,
-        "rank": RANK,
-        "product_id": pl.String,
-        "score": pl.Float64,
-    }
     return pl.concat(
         [
-            pl.DataFrame(schema=schema),
-            *(frame.select(*schema).cast(pl.Schema(schema)) for frame in ranked),
+            pl.DataFrame(schema=SCHEMA),
+            *(frame.select(*SCHEMA).cast(SCHEMA) for frame in ranked),
         ]
     )
 
@@ -187,36 +335,42 @@ def _rank_one(
             .agg(pl.col("score").sum().round(SCORE_DECIMALS))
         )
 
-    parts = []
+    nobody = pl.LazyFrame(schema={**past.schema, "score": pl.Float64, "rank": RANK})
+    own, popular = nobody, nobody
     if personal:
-        own = scored(
-            past.join(households, on="household_id", how="semi"), ["household_id", "product_id"]
-        )
-        parts.append(
-            top(own, group=("household_id",), order=(OrderBy("score"),), limit=k).with_columns(
-                pl.lit(0, dtype=pl.Int8).alias("tier")
-            )
-        )
-    if everybody:
-        popular = scored(past_sales, ["product_id"])
-        best = top(
-            popular.with_columns(pl.lit(0).alias("all")),
-            group=("all",),
+        mine = past.join(households, on="household_id", how="semi")
+        own = top(
+            scored(mine, ["household_id", "product_id"]),
+            group=("household_id",),
             order=(OrderBy("score"),),
             limit=k,
         )
-        parts.append(
-            households.lazy()
-            .join(best, how="cross")
-            .with_columns(pl.lit(1, dtype=pl.Int8).alias("tier"))
-        )
-    keep = ["household_id", "product_id", "score", "rank", "tier"]
+    if everybody:
+        popular = _popular(scored(past_sales, ["product_id"]), k=k)
+    return _filled(own, popular, households=households.lazy(), k=k).collect()
+
+
+def _popular(scores: pl.LazyFrame, *, k: int) -> pl.LazyFrame:
+    everybody = scores.with_columns(pl.lit(0).alias("all"))
+    return top(everybody, group=("all",), order=(OrderBy("score"),), limit=k)
+
+
+def _filled(
+    own: pl.LazyFrame, popular: pl.LazyFrame, *, households: pl.LazyFrame, k: int
+) -> pl.LazyFrame:
+    """A household's own ranking, then the popular products it lacks, up to k and numbered anew."""
+    keep = ["household_id", "product_id", "score", "rank"]
+    rest = households.join(popular.select(keep[1:]), how="cross")
     return (
-        pl.concat([part.select(keep) for part in parts])
+        pl.concat(
+            [
+                part.select(*keep, pl.lit(tier, dtype=pl.Int8).alias("tier"))
+                for tier, part in enumerate((own, rest))
+            ]
+        )
         .sort("household_id", "tier", "rank")
         .unique(["household_id", "product_id"], keep="first", maintain_order=True)
         .group_by("household_id", maintain_order=True)
         .head(k)
         .with_columns(pl.int_range(1, pl.len() + 1, dtype=RANK).over("household_id").alias("rank"))
-        .collect()
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import polars as pl
@@ -7,6 +8,8 @@ import pytest
 
 from models.ranking.baselines import (
     BASELINES,
+    BASKET_BASELINES,
+    basket_lines,
     decayed_topfreq,
     g_topfreq,
     gp_topfreq,
@@ -136,3 +139,62 @@ def test_no_events_give_no_rankings() -> None:
 def test_a_half_life_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="half_life_weeks is 0"):
         decayed_topfreq(COUNTS, events=EVENTS, k=3, half_life_weeks=0)
+
+
+# The same purchases as above, with times; the future (W3 and later) is there to be ignored.
+SALES = LINES.with_columns(
+    (
+        pl.col("week_start").cast(pl.Datetime("us")) + pl.duration(hours=pl.int_range(pl.len()))
+    ).alias("sold_at")
+)
+BASKETS = basket_lines(SALES)
+
+
+def test_baskets_are_coded_and_a_product_printed_twice_counts_once() -> None:
+    times = BASKETS.filter(pl.col("basket_id") == "b1")
+    assert times.columns == ["household_id", "product_id", "basket_id", "at", "week_start"]
+    same_time = basket_lines(
+        SALES.with_columns(pl.col("week_start").cast(pl.Datetime("us")).alias("sold_at"))
+    )
+    assert same_time.filter(pl.col("basket_id") == "b1").height == 1
+    assert times["basket_id"].dtype == pl.Enum(
+        ["b1", "b10", "b2", "b3", "b4", "b5", "b6", "b7", "b8", "b9"]
+    )
+
+
+@pytest.mark.parametrize("name", BASKET_BASELINES)
+def test_basket_baselines_fill_up_with_popular_products(name: str) -> None:
+    ranked = lists(BASKET_BASELINES[name](BASKETS, events=EVENTS, k=3))
+    # Before W3: milk 3, tea 2, eggs 1 baskets.
+    assert ranked["new"] == [(1, "milk", 3.0), (2, "tea", 2.0), (3, "eggs", 1.0)]
+    assert all(len(mine) == 3 for mine in ranked.values())
+    assert {product for _, product, _ in ranked["ann"]} == {"milk", "tea", "eggs"}
+
+
+@pytest.mark.parametrize("name", BASKET_BASELINES)
+def test_basket_baselines_see_only_the_past_of_each_as_of(name: str) -> None:
+    baseline = BASKET_BASELINES[name]
+    past = BASKETS.filter(pl.col("week_start") < W3)
+    now = baseline(BASKETS, events=EVENTS, k=3)
+    assert now.equals(baseline(past, events=EVENTS, k=3))
+    later = EVENTS.with_columns(pl.lit(W4).alias("as_of"))
+    both = baseline(BASKETS, events=pl.concat([later, EVENTS]), k=3)
+    assert both.equals(pl.concat([now, baseline(BASKETS, events=later, k=3)]))
+
+
+@pytest.mark.parametrize("name", BASKET_BASELINES)
+def test_basket_baselines_without_events_or_history(name: str) -> None:
+    baseline = BASKET_BASELINES[name]
+    assert baseline(BASKETS, events=EVENTS.clear(), k=3).is_empty()
+    assert baseline(BASKETS.clear(), events=EVENTS, k=3).is_empty()
+
+
+def test_repeat_cadence_by_hand() -> None:
+    # bob, milk: hours 6 and 7 + 168 of the same list, so bought at day .25 and 7.29; nothing has
+    # two intervals, so the median of milk's one, 7.04 days, is everybody's; W3 is day 14.
+    ranked = lists(BASKET_BASELINES["repeat_cadence"](BASKETS, events=EVENTS, k=1))
+    interval = 7 + 1 / 24
+    elapsed = 14 - (7 + 7 / 24)
+    due = elapsed / interval
+    ((_, product, score),) = ranked["bob"]
+    assert (product, score) == ("milk", pytest.approx(2 * due * math.exp(1 - due)))
