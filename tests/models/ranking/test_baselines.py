@@ -190,11 +190,11 @@ def test_basket_baselines_without_events_or_history(name: str) -> None:
 
 
 def test_repeat_cadence_by_hand() -> None:
-    # bob, milk: hours 6 and 7 + 168 of the same list, so bought at day .25 and 7.29; nothing has
-    # two intervals, so the median of milk's one, 7.04 days, is everybody's; W3 is day 14.
+    # bob bought milk at hour 4 of W1 and at hour 5 of W2; no household and product has
+    # two intervals, so milk's only one, 7 days and an hour, is taken; W3 is day 14.
     ranked = lists(BASKET_BASELINES["repeat_cadence"](BASKETS, events=EVENTS, k=1))
     interval = 7 + 1 / 24
-    elapsed = 14 - (7 + 7 / 24)
+    elapsed = 14 - (7 + 5 / 24)
     due = elapsed / interval
     ((_, product, score),) = ranked["bob"]
     assert (product, score) == ("milk", pytest.approx(2 * due * math.exp(1 - due)))
