@@ -105,7 +105,15 @@ def baseline_rankings(
 ) -> dict[str, pl.DataFrame]:
     """Every baseline's ranking of the events, from what was bought before each."""
     counts = baselines.purchase_counts(lines)
-    return {name: rank(counts, events=events, k=k) for name, rank in baselines.BASELINES.items()}
+    baskets = baselines.basket_lines(lines)
+    return {
+        name: rank(read, events=events, k=k)
+        for read, registry in (
+            (counts, baselines.BASELINES),
+            (baskets, baselines.BASKET_BASELINES),
+        )
+        for name, rank in registry.items()
+    }
 
 
 def served_bytes(stored: StoredModel) -> int:

@@ -127,7 +127,8 @@ def _regression(
     x = np.column_stack([np.ones(len(p)), np.log(p / (1 - p))])
     if np.ptp(outcome) == 0 or np.ptp(x[:, 1]) == 0:
         return nothing
-    beta = np.array([0.0, 1.0])
+    # From no effect: far from the optimum, Newton's steps overshoot.
+    beta = np.zeros(2)
     for _ in range(_MAX_STEPS):
         fitted = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
         information = (x * (fitted * (1 - fitted))[:, None]).T @ x

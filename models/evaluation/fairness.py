@@ -147,7 +147,7 @@ def group_gap(measures: pl.DataFrame, groups: pl.DataFrame, *, attribute: str) -
             )
         )
         .select("group", "households", "events", "compared", *MEASURES)
-        .sort("group")
+        .sort(_place(), "group")
     )
     large = table.filter(pl.col("compared"))["group"].to_list()
     if len(large) <= 1:
@@ -164,6 +164,16 @@ def group_gap(measures: pl.DataFrame, groups: pl.DataFrame, *, attribute: str) -
         offers_gap=float(gap[OFFERS]),
         promoted_gap=float(gap[PROMOTED]),
     )
+
+
+def _place() -> pl.Expr:
+    """Bands by their first number, the one without a lower bound first; thirds from the lowest."""
+    number = pl.col("group").str.extract(r"(\d+)").cast(pl.Float64)
+    below = pl.when(pl.col("group").str.starts_with("Under")).then(0.5).otherwise(0.0)
+    third = pl.col("group").replace_strict(
+        {name: float(i) for i, name in enumerate(_TERTILES)}, default=None, return_dtype=pl.Float64
+    )
+    return pl.coalesce(number - below, third)
 
 
 def _by_group(told: pl.DataFrame) -> pl.DataFrame:

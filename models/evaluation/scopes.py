@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import polars as pl
 
-from models.ranking.order import RANK
-
 ALL = "all"
 BEVERAGES = "beverages"
 
@@ -61,13 +59,6 @@ class Scope:
         if self.products is None:
             return frame
         return frame.filter(pl.col("product_id").is_in(sorted(self.products)))
-
-    def ranking_of(self, ranking: pl.DataFrame) -> pl.DataFrame:
-        """A ranking's products of the scope, numbered again from 1 within each event."""
-        if self.products is None:
-            return ranking
-        place = pl.col("rank").rank("ordinal").over("household_id", "as_of")
-        return self.of(ranking).with_columns(place.cast(RANK).alias("rank"))
 
 
 def beverages(products: pl.DataFrame, *, categories: Iterable[str] = BEVERAGE_CATEGORIES) -> Scope:

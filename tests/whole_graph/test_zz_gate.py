@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from checks.gates.ranking_release import GATES
 from tests.whole_graph.conftest import ROOT, Installation
 
 pytestmark = pytest.mark.slow
@@ -17,7 +18,7 @@ def test_a_model_that_ranks_worse_is_not_registered(built: Installation) -> None
     done = subprocess.run(
         [sys.executable, "-m", "tests.whole_graph.reversed_model"],
         cwd=ROOT,
-        env=built.environment,
+        env=built.environment | {"LIFTGRAPH_GATE_OVERRIDE": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -25,7 +26,8 @@ def test_a_model_that_ranks_worse_is_not_registered(built: Installation) -> None
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    assert said["gates"] == {"beats_gp_topfreq": False}
+    assert said["gates"]["beats_gp_topfreq"] is False
+    assert set(said["gates"]) == set(GATES)
     assert not said["success"]
     assert "models.champion" not in said["made"]
     assert "serving.online_snapshot" not in said["made"]
