@@ -26,6 +26,7 @@ from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
 from assets.training.examples import offer_examples
 from assets.training.offer_ranker import offer_ranker
+from assets.training.response import response_examples, response_model, response_report
 from assets.warehouse.contracts import mart_contracts
 from assets.warehouse.dbt import dbt_resource, warehouse
 from resources.lake import Lake
@@ -62,6 +63,9 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             offer_ranker,
             ranking_report,
             champion,
+            response_examples,
+            response_model,
+            response_report,
             bento,
             online_snapshot,
             ranked_offers,

@@ -120,7 +120,7 @@ class Engine:
         manifest = serving.snapshot.manifest
         candidates, fallback = self._candidates(serving, household, now)
         scores, order = _rank(serving.model, candidates, request.k)
-        offers = _offers(serving.snapshot, candidates, scores, order)
+        offers = _offers(serving, candidates, scores, order)
         reply: dict[str, Any] = {
             "request_id": uuid.uuid4().hex,
             "model_version": serving.model.version if serving.model else None,
@@ -146,6 +146,7 @@ class Engine:
                 "candidates": serving.snapshot.product_ids(candidates),
                 "scores": scores,
                 "ranking": [offer["product_id"] for offer in offers],
+                "probabilities": [offer["probability"] for offer in offers],
                 "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
             }
         )
@@ -249,13 +250,16 @@ def _rank(
 
 
 def _offers(
-    snapshot: Snapshot, candidates: Candidates, scores: np.ndarray | None, order: np.ndarray
+    serving: Serving, candidates: Candidates, scores: np.ndarray | None, order: np.ndarray
 ) -> list[dict[str, Any]]:
-    names = snapshot.names
+    names = serving.snapshot.names
+    probabilities, reasons = _told(serving.model, candidates.features[order])
     chosen = zip(
         candidates.product_codes[order].tolist(),
         candidates.source_codes[order].tolist(),
         [None] * len(order) if scores is None else scores[order].tolist(),
+        probabilities,
+        reasons,
         strict=True,
     )
     return [
@@ -263,11 +267,23 @@ def _offers(
             "rank": rank,
             "product_id": names.products[product],
             "score": score,
+            "probability": probability,
+            "reasons": said,
             "source": names.sources[source],
             **{name: column[product] for name, column in names.attributes.items()},
         }
-        for rank, (product, source, score) in enumerate(chosen, start=1)
+        for rank, (product, source, score, probability, said) in enumerate(chosen, start=1)
     ]
+
+
+def _told(
+    model: RankerModel | None, served: np.ndarray
+) -> tuple[list[float] | list[None], list[list[str]]]:
+    """Probabilities and reasons of the served rows only: reasons cost more than all scores."""
+    nothing = [None] * len(served)
+    if model is None:
+        return nothing, [[] for _ in nothing]
+    return model.probability(served) or nothing, model.reasons(served)
 
 
 def _model_status(model: RankerModel | None) -> ModelStatus | None:

@@ -83,7 +83,8 @@ def package(model_ubj: Path | bytes, labels: Mapping[str, str], *, bentoml_home:
     """Package a booster in a process of its own: BentoML changes folder and stores globally.
 
     Args:
-        model_ubj: The booster as UBJSON, or the path of its file. Never a pickle.
+        model_ubj: The booster as UBJSON, or the path of its file; a classifier and its
+            calibration that lie beside that file are packaged with it. Never a pickle.
         labels: ``model_version``, ``data_snapshot``, ``feature_set_hash`` and ``git_revision``.
         bentoml_home: Where models and bentos are stored.
 
@@ -121,7 +122,13 @@ def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
     import bentoml
     from bentoml.exceptions import BentoMLException, NotFound
 
-    from bentos.ranker_model import MODEL_NAME, REQUIRED_LABELS, ModelError, read_booster
+    from bentos.ranker_model import (
+        MODEL_NAME,
+        REQUIRED_LABELS,
+        ModelError,
+        read_booster,
+        read_probabilities,
+    )
 
     started = time.perf_counter()
     missing = [name for name in REQUIRED_LABELS if not labels.get(name)]
@@ -130,13 +137,15 @@ def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
     if not model_ubj.is_file():
         raise PackagingError(f"there is no model file {model_ubj}: train a model first")
 
-    model_tag = f"{MODEL_NAME}:{_version(_file_digest(model_ubj), labels)}"
+    digests = [_file_digest(file) for file in _model_files(model_ubj)]
+    model_tag = f"{MODEL_NAME}:{_version(digests, labels)}"
     bento_tag = f"{BENTO_NAME}:{_version(model_tag, source_digests(PROJECT), _requirements())}"
     try:
         try:
             bentoml.models.get(model_tag)
         except NotFound:
-            read_booster(model_ubj, name=str(model_ubj))
+            booster = read_booster(model_ubj, name=str(model_ubj))
+            read_probabilities(model_ubj.parent, name=str(model_ubj), ranker=booster)
             _save_model(model_tag, model_ubj, labels)
         try:
             bentoml.bentos.get(bento_tag)
@@ -173,6 +182,16 @@ def _save_model(tag: str, model_ubj: Path, labels: Mapping[str, str]) -> None:
 
     with bentoml.models.create(tag, labels=dict(labels)) as model:
         shutil.copyfile(model_ubj, model.path_of(MODEL_FILE))
+        for extra in _model_files(model_ubj)[1:]:
+            shutil.copyfile(extra, model.path_of(extra.name))
+
+
+def _model_files(model_ubj: Path) -> list[Path]:
+    """The booster, and beside it what tells probabilities, if it is there."""
+    from bentos.ranker_model import PROBABILITY_FILES
+
+    beside = [model_ubj.parent / name for name in PROBABILITY_FILES]
+    return [model_ubj, *(file for file in beside if file.is_file())]
 
 
 def _build(tag: str, model_tag: str, labels: Mapping[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""The offer ranker as the service holds it: an XGBoost booster read from a BentoML model."""
+"""The offer ranker as the service holds it: XGBoost boosters read from a BentoML model.
+
+The ranker orders; the classifier beside it, if there is one, tells probabilities of what is served.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import NotFound
 
+from models.ranking.calibration import Calibration
+from models.ranking.reasons import reasons
 from models.serving.snapshot import SnapshotManifest
 
 if TYPE_CHECKING:
@@ -17,6 +22,10 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "liftgraph_ranker"
 MODEL_FILE = "model.ubj"
+# Both or neither lie beside it.
+CLASSIFIER_FILE = "classifier.ubj"
+CALIBRATION_FILE = "calibration.json"
+PROBABILITY_FILES = (CLASSIFIER_FILE, CALIBRATION_FILE)
 # Labels every packaged model carries.
 MODEL_VERSION = "model_version"
 DATA_SNAPSHOT = "data_snapshot"
@@ -32,8 +41,23 @@ class ModelError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Probabilities:
+    """What tells a probability: log-odds of a classifier, and the map from them."""
+
+    classifier: xgb.Booster
+    calibration: Calibration
+
+    def of(self, features: np.ndarray) -> np.ndarray:
+        """(n,) float64 in 0..1 for (n, F) float32."""
+        log_odds = self.classifier.inplace_predict(
+            features, validate_features=False, predict_type="margin"
+        )
+        return self.calibration.apply(log_odds)
+
+
+@dataclass(frozen=True)
 class RankerModel:
-    """A booster with the names that trace it."""
+    """A booster with the names that trace it, and what tells probabilities, if anything does."""
 
     booster: xgb.Booster
     tag: str
@@ -41,6 +65,7 @@ class RankerModel:
     feature_names: tuple[str, ...]
     feature_set_hash: str
     labels: dict[str, str] = field(default_factory=dict)
+    probabilities: Probabilities | None = None
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Scores of n candidates.
@@ -52,6 +77,14 @@ class RankerModel:
             (n,) float32; higher is better.
         """
         return self.booster.inplace_predict(features, validate_features=False)
+
+    def probability(self, features: np.ndarray) -> list[float] | None:
+        """Calibrated purchase probabilities of served rows; None without a classifier."""
+        return None if self.probabilities is None else self.probabilities.of(features).tolist()
+
+    def reasons(self, features: np.ndarray) -> list[list[str]]:
+        """Why each served row stands where it does, from its own values alone."""
+        return reasons(self.booster, features, features=self.feature_names)
 
     def check_fits(self, manifest: SnapshotManifest) -> None:
         """Refuse a snapshot whose features are not those the model was trained on.
@@ -96,7 +129,8 @@ def load_ranker(tag: str) -> RankerModel | None:
         raise ModelError(
             f"model {stored.tag} lacks the label(s) {', '.join(missing)}: package it again"
         )
-    booster = read_booster(Path(stored.path_of(MODEL_FILE)), name=str(stored.tag))
+    folder = Path(stored.path_of(MODEL_FILE)).parent
+    booster = read_booster(folder / MODEL_FILE, name=str(stored.tag))
     return RankerModel(
         booster=booster,
         tag=str(stored.tag),
@@ -104,7 +138,37 @@ def load_ranker(tag: str) -> RankerModel | None:
         feature_names=tuple(booster.feature_names or ()),
         feature_set_hash=labels[FEATURE_SET_HASH],
         labels=labels,
+        probabilities=read_probabilities(folder, name=str(stored.tag), ranker=booster),
     )
+
+
+def read_probabilities(folder: Path, *, name: str, ranker: xgb.Booster) -> Probabilities | None:
+    """Read the classifier and its calibration; None where the model has neither.
+
+    Raises:
+        ModelError: One of the two is missing or damaged, or the classifier has other features than
+            the ranker, whose rows it is given.
+    """
+    present = [file for file in PROBABILITY_FILES if (folder / file).exists()]
+    if not present:
+        return None
+    if len(present) < len(PROBABILITY_FILES):
+        raise ModelError(
+            f"model {name} has {present[0]} but not both of {', '.join(PROBABILITY_FILES)}; "
+            "package it again"
+        )
+    classifier = read_booster(folder / CLASSIFIER_FILE, name=name)
+    features = tuple(classifier.feature_names or ())
+    if features != tuple(ranker.feature_names or ()):
+        raise ModelError(
+            f"model {name}: ranker and classifier differ in their features; train both from the "
+            "same examples"
+        )
+    try:
+        calibration = Calibration.from_json((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"model {name}: {CALIBRATION_FILE}: {error}") from error
+    return Probabilities(classifier=classifier, calibration=calibration)
 
 
 def read_booster(path: Path, *, name: str) -> xgb.Booster:

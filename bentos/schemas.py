@@ -12,6 +12,8 @@ DEFAULT_OFFERS = 10
 MAX_ID = 64
 MAX_CONTEXT_ENTRIES = 20
 MAX_CONTEXT_TEXT = 256
+# Of models/ranking/reasons.py, which a schema need not import.
+MAX_REASONS = 3
 
 Fallback = Literal["unknown_household", "stale_features", "no_model"]
 ContextKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
@@ -52,6 +54,19 @@ class Offer(BaseModel):
     rank: int = Field(ge=1)
     product_id: str
     score: float | None = Field(description="Model score; null when no model scored")
+    probability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Calibrated probability that the household buys it in the `as_of` week; null "
+        "when the model has no calibrated classifier",
+    )
+    reasons: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_REASONS,
+        description="Why it stands here, the weightiest reason first; empty when no model scored "
+        "or nothing raised its score",
+    )
     source: str = Field(description="Where the candidate came from")
     category: str | None = Field(None, description="Category, when the snapshot carries it")
     type: str | None = Field(None, description="Type within the category, likewise")
@@ -77,6 +92,11 @@ class RankOffersReply(BaseModel):
                             "rank": 1,
                             "product_id": "1082185",
                             "score": 2.31,
+                            "probability": 0.42,
+                            "reasons": [
+                                "Bought in 12 baskets this year",
+                                "Usually bought every 14 days, last 15 days ago",
+                            ],
                             "source": "personal",
                             "category": "TROPICAL FRUIT",
                             "type": "BANANAS",

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -14,11 +16,12 @@ from assets.training.offer_ranker import NAME
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
 from models.calendar import start_of_week
-from models.ranking import xgboost_ranker
+from models.ranking import calibration, xgboost_ranker
 from models.ranking.dataset import examples
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.newcomer import popular_products
 from models.ranking.offers import ranked_offers as rank_scored
+from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
 from resources import model_registry
 from resources.online_snapshot import write_snapshot
@@ -26,6 +29,8 @@ from resources.settings import PROJECT
 
 # Offers stored per household and week; a request may ask for up to 100.
 OFFERS = 20
+# Beside the model where it was stored, if there was enough to learn them from.
+PROBABILITY_FILES = ("classifier.ubj", "calibration.json")
 _PACKAGING_TIMEOUT_S = 300
 
 
@@ -59,11 +64,31 @@ def ranked_offers(
         household_product=household_product,
         features=FEATURES,
     )
+    booster = xgboost_ranker.load(stored.read())
     scored = rows.select("household_id", "product_id", "as_of", "known_at", "source").with_columns(
-        xgboost_ranker.score_frame(stored.read(), rows).alias("score")
+        xgboost_ranker.score_frame(booster, rows).alias("score")
     )
     context.metadata["model_version"] = stored.version
-    return rank_scored(scored, k=OFFERS, model_version=stored.version)
+    return explained(
+        rank_scored(scored, k=OFFERS, model_version=stored.version),
+        rows,
+        booster=booster,
+        probability=_probability(stored),
+    )
+
+
+def _probability(
+    stored: model_registry.StoredModel,
+) -> Callable[[pl.DataFrame], pl.Series] | None:
+    """From examples to probabilities, if the model was stored with a calibrated classifier."""
+    classifier, fitted = (stored.folder / name for name in PROBABILITY_FILES)
+    if not (classifier.exists() and fitted.exists()):
+        return None
+    return partial(
+        calibration.probabilities,
+        classifier.read_bytes(),
+        calibration.Calibration.from_json(fitted.read_text(encoding="utf-8")),
+    )
 
 
 @artifact_asset(

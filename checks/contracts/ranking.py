@@ -18,6 +18,9 @@ MAX_RANK = 100
 # Longest list that one source may propose.
 MAX_CANDIDATE_RANK = 10_000
 
+# Three reasons of a line each.
+MAX_REASON_TEXT = 400
+
 SOURCES = ("personal", "global")
 
 _ID = {"min_value": 1, "max_value": 64}
@@ -76,6 +79,18 @@ class RankedOffers(_Pair):
     score: float = column("Score of the model; comparable within a household and week only")
     source: str = column("Where the candidate came from", isin=list(SOURCES))
     model_version: str = column("Model that gave the score", privacy="public", str_length=_ID)
+    probability: float = column(
+        "Calibrated probability that the household buys it in the week; null while the model has "
+        "no calibrated classifier",
+        nullable=True,
+        in_range={"min_value": 0, "max_value": 1},
+    )
+    reasons: str = column(
+        "Up to three reasons for the place, the weightiest first, between ' · '; null if nothing "
+        "raised the score",
+        nullable=True,
+        str_length={"min_value": 1, "max_value": MAX_REASON_TEXT},
+    )
 
     @pa.dataframe_check(error="ranks are 1, 2, 3 ... within a household and week")
     def ranks_have_no_gap(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805

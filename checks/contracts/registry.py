@@ -9,9 +9,11 @@ from checks.contracts.marts import MARTS
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.ranking import RANKING
 from checks.contracts.raw import RAW
+from checks.contracts.response import RESPONSE
 
 CONTRACTS: dict[str, Contract] = {
-    c.table: c for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING)
+    c.table: c
+    for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING, *RESPONSE)
 }
 
 

@@ -16,6 +16,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
+
+from models.ranking.dataset import KEY
+from models.ranking.xgboost_ranker import feature_names, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -168,7 +172,7 @@ IDEAS = (
         (
             _EVER,
             _ONCE,
-            Phrase("Number {:.0f} of the products bought most often here", ("personal_rank",)),
+            Phrase("Number {:.0f} of this household's usual products", ("personal_rank",)),
             Phrase("Something new: not bought this year", without=("hp_baskets_364d",)),
         ),
         "How often it is bought here",
@@ -205,7 +209,13 @@ IDEAS = (
     Idea(
         "household",
         r"^hh_",
-        (Phrase("{:.0f} baskets in the last four weeks", ("hh_baskets_28d",), _at_least(1.5)),),
+        (
+            Phrase(
+                "The household shopped {:.0f} times in four weeks",
+                ("hh_baskets_28d",),
+                _at_least(1.5),
+            ),
+        ),
         "How this household shops",
     ),
     Idea(
@@ -218,7 +228,7 @@ IDEAS = (
         "standing",
         r"score$|_rank$|^sources?$|^proposed|^n_sources",
         (
-            Phrase("Number {:.0f} of the products bought most often here", ("personal_rank",)),
+            Phrase("Number {:.0f} of this household's usual products", ("personal_rank",)),
             Phrase("Number {:.0f} among everybody's favourites", ("global_rank",)),
         ),
         "Proposed from several sides",
@@ -369,3 +379,42 @@ def _text(groups: Grouping, place: int, values: list[float]) -> str:
         if placed.phrase.when(*used):
             return placed.phrase.text.format(*used)
     return groups.ideas[place].otherwise
+
+
+def explained(
+    offers: pl.DataFrame,
+    examples: pl.DataFrame,
+    *,
+    booster: xgb.Booster,
+    probability: Callable[[pl.DataFrame], pl.Series] | None = None,
+) -> pl.DataFrame:
+    """Ranked offers with their reasons and, if they can be told, their probabilities.
+
+    Args:
+        offers: From ``offers.ranked_offers``.
+        examples: The candidates with their features, from ``dataset.examples``.
+        booster: The model that ranked them.
+        probability: From examples to calibrated probabilities; ``None`` if there is no classifier.
+
+    Returns:
+        ``offers`` in its own order, with ``probability`` (Float64, null without a classifier) and
+        ``reasons`` (one text, ``SEPARATOR`` between reasons; null if nothing raised the score).
+
+    Raises:
+        ValueError: An offer is not among the examples.
+    """
+    names = feature_names(booster)
+    rows = offers.select(*KEY).join(examples, on=list(KEY), how="inner", maintain_order="left")
+    if rows.height != offers.height:
+        raise ValueError(
+            f"explained(): {offers.height:,} offers, of which {rows.height:,} have features; pass "
+            "the examples that were ranked"
+        )
+    said = [
+        SEPARATOR.join(texts) or None
+        for texts in reasons(booster, to_matrix(rows, names), features=names)
+    ]
+    told = probability(rows) if probability else pl.Series([None] * rows.height)
+    return offers.with_columns(
+        told.cast(pl.Float64).alias("probability"), pl.Series("reasons", said, dtype=pl.String)
+    )

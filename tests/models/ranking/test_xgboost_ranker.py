@@ -115,13 +115,20 @@ def scored(scores: list[float]) -> pl.DataFrame:
     )
 
 
+def told(offers: pl.DataFrame) -> pl.DataFrame:
+    """With the columns that are told of offers once they are ranked."""
+    return offers.with_columns(
+        pl.lit(0.5).alias("probability"), pl.lit("Bought before").alias("reasons")
+    )
+
+
 def test_offers_by_hand() -> None:
     frame = ranked_offers(scored([0.1, 0.9, 0.5]), k=2, model_version="m1")
     assert frame.select("rank", "product_id", "score", "model_version").rows() == [
         (1, "p8", 0.9, "m1"),
         (2, "p7", 0.5, "m1"),
     ]
-    assert validate(frame, RANKED_OFFERS).passed
+    assert validate(told(frame), RANKED_OFFERS).passed
 
 
 def test_all_tied_scores_go_by_product_id() -> None:
@@ -136,11 +143,13 @@ def test_all_tied_scores_go_by_product_id() -> None:
         pl.lit(1, pl.Int32).alias("rank"),
         -pl.col("score"),
         pl.lit("elsewhere").alias("source"),
+        pl.lit(1.5).alias("probability"),
+        pl.lit("").alias("reasons"),
     ],
 )
 def test_a_bad_list_breaks_the_contract(bad: pl.Expr) -> None:
     frame = ranked_offers(scored([0.1, 0.9, 0.5]), k=3, model_version="m1")
-    assert not validate(frame.with_columns(bad), RANKED_OFFERS).passed
+    assert not validate(told(frame).with_columns(bad), RANKED_OFFERS).passed
 
 
 def test_a_missing_score_is_refused() -> None:
