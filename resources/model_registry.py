@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resources.settings import Settings
@@ -21,13 +22,18 @@ EXPERIMENT = "offer_ranker"
 CHAMPION = "champion"
 VERSION_TAG = "liftgraph.model_version"
 
+MODEL_FILE = "model.ubj"
+FACTS_FILE = "facts.json"
+_OWN_FILES = frozenset({MODEL_FILE, FACTS_FILE})
+
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A trained model as it lies on disk: ``model.ubj`` and what there is to say of it.
+    """A trained model as it lies on disk: ``model.ubj``, its companions, and what there is to say.
 
     Attributes:
         version: Content hash of the model's bytes.
+        folder: Where it lies, with whatever other files its training made.
         facts: Labels and figures, JSON values.
     """
 
@@ -37,10 +43,14 @@ class StoredModel:
 
     @property
     def path(self) -> Path:
-        return self.folder / "model.ubj"
+        return self.folder / MODEL_FILE
 
     def read(self) -> bytes:
         return self.path.read_bytes()
+
+    def file(self, name: str) -> Path:
+        """Where a further file of this model lies, ``calibration.json`` say, if it was made."""
+        return self.folder / name
 
 
 def models_folder(settings: Settings, name: str) -> Path:
@@ -48,14 +58,44 @@ def models_folder(settings: Settings, name: str) -> Path:
 
 
 def store_model(
-    settings: Settings, *, name: str, version: str, model: bytes, facts: Mapping[str, Any]
+    settings: Settings,
+    *,
+    name: str,
+    version: str,
+    model: bytes,
+    facts: Mapping[str, Any],
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> StoredModel:
-    """Write a model whole, and make it the one trained last."""
+    """Write a model whole, and make it the one trained last.
+
+    Args:
+        settings: Where models lie.
+        name: Of the model.
+        version: Content hash of its bytes.
+        model: What becomes ``model.ubj``.
+        facts: Labels and figures, JSON values.
+        files: Name to content of what lies beside it. A file of an earlier training of the same
+            version that is not among these is removed: it would belong to other companions.
+
+    Raises:
+        ValueError: A file has the name of one of the model's own, or a path in its name.
+    """
+    refused = [f for f in files if f in _OWN_FILES or f.startswith(".") or Path(f).name != f]
+    if refused:
+        raise ValueError(
+            f"store_model(): {refused} cannot lie beside {sorted(_OWN_FILES)}; give plain names"
+        )
     root = models_folder(settings, name)
     folder = root / version
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "model.ubj", model)
-    _write(folder / "facts.json", json.dumps(dict(facts), indent=1, sort_keys=True).encode())
+    for held in folder.iterdir():
+        if held.name not in _OWN_FILES and held.name not in files:
+            held.unlink()
+    for file, content in files.items():
+        _write(folder / file, content)
+    _write(folder / MODEL_FILE, model)
+    _write(folder / FACTS_FILE, json.dumps(dict(facts), indent=1, sort_keys=True).encode())
+    # Last: whoever finds it finds everything.
     _write(root / "LATEST", version.encode())
     return StoredModel(version=version, folder=folder, facts=facts)
 
@@ -73,7 +113,7 @@ def latest_model(settings: Settings, name: str) -> StoredModel:
             f"no {name} was trained in {root}; materialise models.{name} first (`make run`)"
         )
     folder = root / pointer.read_text(encoding="utf-8")
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     return StoredModel(version=folder.name, folder=folder, facts=facts)
 
 
@@ -129,8 +169,9 @@ def log_training(
         mlflow.log_param(run_id, name, value)
     for name, value in metrics.items():
         mlflow.log_metric(run_id, name, value)
-    mlflow.log_artifact(run_id, str(stored.path), "model")
-    mlflow.log_artifact(run_id, str(stored.folder / "facts.json"), "model")
+    for file in sorted(stored.folder.iterdir()):
+        if not file.name.startswith("."):
+            mlflow.log_artifact(run_id, str(file), "model")
     mlflow.set_terminated(run_id)
     return run_id
 

@@ -1,6 +1,7 @@
-"""The offer ranker: tuned by Optuna, trained on all training weeks, recorded in MLflow."""
+"""The offer ranker: four families tuned by Optuna and trained, recorded in MLflow."""
 
 import hashlib
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -14,17 +15,15 @@ from models.features.feature_set import combined_hash, feature_set_hash
 from models.features.household import HOUSEHOLD
 from models.features.household_product import HOUSEHOLD_PRODUCT
 from models.features.product import PRODUCT
-from models.ranking import xgboost_ranker
+from models.ranking.families import XGBOOST
 from models.ranking.inputs import FEATURES
-from models.ranking.tuning import tune
+from models.ranking.training import Training, train
 from resources import model_registry
 from resources.lake import partition_versions
 from resources.revision import git_revision
+from resources.settings import Settings
 
 NAME = "offer_ranker"
-
-# A trial on a sample of households orders parameters as the whole does, in a fraction of the time.
-TUNING_HOUSEHOLDS = 600
 
 
 def ranker_feature_hash() -> str:
@@ -44,78 +43,93 @@ def ranker_feature_hash() -> str:
     kinds={"xgboost", "optuna", "mlflow"},
     owner=RANKING_TEAM,
     description=(
-        "XGBoost `rank:ndcg` over candidate features, tuned by a seeded, resumable Optuna study on "
-        "the last training weeks, as `model.ubj`. Same data, same code, same bytes."
+        "XGBoost `rank:ndcg` over candidate features, as `model.ubj`, and beside it a classifier "
+        "with its calibration, LightGBM and a neural network. Each is tuned by a seeded, resumable "
+        "Optuna study on the last training weeks; which ranks best is decided by rule. Same data, "
+        "same code, same bytes."
     ),
 )
 def offer_ranker(
     context: ArtifactContext, examples: pl.LazyFrame, purchases: pl.LazyFrame
 ) -> Artifact:
     settings = context.settings
-    rows = examples.sort("as_of", "household_id", "product_id").collect()
     with context.lake.read() as connection:
         (held,) = partition_versions(connection, OFFER_EXAMPLES, weeks=None)
-    content = held.data_version
-    study = tune(
+    rows = examples.sort("as_of", "household_id", "product_id").collect()
+    training = train(
         rows,
         purchases=purchases.select("household_id", "product_id", "as_of").collect(),
         features=FEATURES.names,
-        train_as_ofs=PROTOCOL.tuning_train,
-        validation_as_ofs=PROTOCOL.validation,
-        last_as_of=PROTOCOL.validation[-1],
-        data_snapshot=content,
+        tuning_train=PROTOCOL.tuning_train,
+        validation=PROTOCOL.validation,
+        data_snapshot=held.data_version,
         storage=settings.study_url,
         seed=settings.seed,
-        rounds=xgboost_ranker.DEFAULT_ROUNDS,
         trials=settings.trials,
-        households=TUNING_HOUSEHOLDS,
-        on_trial=lambda i, _, value: progress.info(
-            "tuning: trial %d of %d, NDCG@10 %.4f", i + 1, settings.trials, value
-        ),
+        on_step=progress.info,
     )
-    model = xgboost_ranker.train(
-        rows,
-        features=FEATURES.names,
-        params=study.params,
-        rounds=xgboost_ranker.DEFAULT_ROUNDS,
-        seed=settings.seed,
+    version = hashlib.sha256(training.model).hexdigest()[:12]
+    stored = model_registry.store_model(
+        settings,
+        name=NAME,
+        version=version,
+        model=training.model,
+        files={name: file for name, file in training.files.items() if name != XGBOOST.file},
+        facts=_facts(training, settings=settings)
+        | {
+            "model_version": version,
+            "data_snapshot": str(context.lake.snapshot_id()),
+            "examples": rows.height,
+            "examples_version": held.data_version,
+        },
     )
-    digest = hashlib.sha256(model).hexdigest()[:12]
+    run_id = model_registry.log_training(
+        settings,
+        stored=stored,
+        params=stored.facts["params"] | {"rounds": XGBOOST.rounds},
+        metrics=_figures(training),
+    )
+    return Artifact(
+        versions={None: version},
+        sizes={None: len(training.model)},
+        metadata={
+            "selection": training.selection.reason,
+            "path": dg.MetadataValue.path(str(stored.path)),
+            "bytes": len(training.model),
+            "trials": settings.trials,
+            "mlflow_run": run_id,
+        }
+        | {name: _shown(stored.facts[name]) for name in _SHOWN}
+        | _figures(training),
+    )
+
+
+_SHOWN = ("model_version", "data_snapshot", "git_revision", "examples", "params", "calibration")
+
+
+def _shown(fact: Any) -> Any:
+    return dg.MetadataValue.json(fact) if isinstance(fact, dict) else fact
+
+
+def _facts(training: Training, *, settings: Settings) -> dict[str, Any]:
     cut = start_of_week(PROTOCOL.held_out[0], time_zone=settings.time_zone)
-    facts = {
-        "model_version": digest,
-        "data_snapshot": str(context.lake.snapshot_id()),
+    return {
         "feature_set_hash": ranker_feature_hash(),
         "git_revision": git_revision(),
         "seed": settings.seed,
         "maturity_cut": cut.isoformat(),
         "train_as_ofs": [str(w) for w in PROTOCOL.train],
-        "params": dict(study.params),
-        "examples": rows.height,
-        "examples_version": content,
+        "params": dict(training.studies[XGBOOST.name].params),
+        "params_of_families": {name: dict(s.params) for name, s in training.studies.items()},
+        "studies": {name: s.name for name, s in training.studies.items()},
+        "selection": training.selection.as_dict(),
+        "calibration": dict(training.calibration),
     }
-    stored = model_registry.store_model(
-        settings, name=NAME, version=digest, model=model, facts=facts
-    )
-    run_id = model_registry.log_training(
-        settings,
-        stored=stored,
-        params=dict(study.params) | {"rounds": xgboost_ranker.DEFAULT_ROUNDS},
-        metrics={"validation_ndcg_at_10": study.value},
-    )
-    return Artifact(
-        versions={None: digest},
-        sizes={None: len(model)},
-        metadata={
-            "model_version": digest,
-            "path": dg.MetadataValue.path(str(stored.path)),
-            "bytes": len(model),
-            "examples": rows.height,
-            "trials": settings.trials,
-            "validation_ndcg@10": study.value,
-            "params": dg.MetadataValue.json(dict(study.params)),
-            "mlflow_run": run_id,
-            "data_snapshot": facts["data_snapshot"],
-            "git_revision": facts["git_revision"],
-        },
-    )
+
+
+def _figures(training: Training) -> dict[str, float]:
+    """Each family on the validation weeks: as tuned on a sample, and as judged."""
+    tuned = {f"tuned_ndcg_at_10.{name}": s.value for name, s in training.studies.items()}
+    pruned = {f"pruned_trials.{name}": float(s.pruned) for name, s in training.studies.items()}
+    judged = {f"validation_ndcg_at_10.{n}": v for n, v in training.selection.means.items()}
+    return tuned | pruned | judged

@@ -144,7 +144,7 @@ def fit(data: NeuralData, *, params: Mapping[str, Any], seed: int, epochs: int =
         hidden_layer_sizes=(int(params["hidden"]),),
         alpha=params["alpha"],
         learning_rate_init=params["learning_rate_init"],
-        batch_size=BATCH,
+        batch_size=min(BATCH, data.labels.size),
         max_iter=epochs,
         random_state=seed,
     )

@@ -1,42 +1,35 @@
-"""Tuning of the offer ranker: which weeks, which households, which parameters.
+"""Tuning of the offer ranker: which weeks, which households, and what a trial is worth.
 
 Validation is by week, never at random, and no week after the last tuning week is looked at: the
-weeks that the report is about stay unseen.
+weeks that the report is about stay unseen. Every family gets the same trials, weeks and households.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from datetime import date
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import polars as pl
-from optuna.distributions import FloatDistribution, IntDistribution
 
 from models.evaluation.metrics import mean_metrics, per_event
-from models.ranking import xgboost_ranker
 from models.ranking.dataset import LABEL
+from models.ranking.families import Family
 from models.ranking.offers import ranked_offers
-from models.ranking.study import Params, Space, StudyResult, search, study_name
+from models.ranking.study import OnTrial, Params, StudyResult, search, study_name
 
 K = 10
 
-# Ranges around values that work on any basket data; regularisation on a log scale.
-SPACE: Space = MappingProxyType(
-    {
-        "eta": FloatDistribution(0.08, 0.3, log=True),
-        "max_depth": IntDistribution(3, 7),
-        "min_child_weight": FloatDistribution(5.0, 100.0, log=True),
-        "reg_lambda": FloatDistribution(0.1, 30.0, log=True),
-        "colsample_bytree": FloatDistribution(0.4, 1.0),
-    }
-)
+# A trial first learns from one household in this many; the worse half stops there. A first look at
+# fewer trees would favour those that learn fast and end badly.
+FIRST_LOOK = 3
 
 
 def tune(
     examples: pl.DataFrame,
     *,
+    family: Family,
     purchases: pl.DataFrame,
     features: Sequence[str],
     train_as_ofs: Sequence[date],
@@ -45,17 +38,15 @@ def tune(
     data_snapshot: str,
     storage: str,
     seed: int,
-    rounds: int,
     trials: int,
     households: int | None = None,
-    space: Space = SPACE,
-    start: Mapping[str, object] = xgboost_ranker.DEFAULT_PARAMS,
-    on_trial: Callable[[int, Params, float], None] | None = None,
+    on_trial: OnTrial | None = None,
 ) -> StudyResult:
-    """Search the parameters that rank the validation weeks best by NDCG@10.
+    """Search the parameters with which a family ranks the validation weeks best by NDCG@10.
 
     Args:
         examples: Labelled examples of both lists of as-ofs, sorted as ``dataset.examples`` does.
+        family: What is tuned.
         purchases: ``household_id, product_id, as_of`` of everything bought in the validation weeks,
             candidates or not.
         features: Feature columns.
@@ -65,58 +56,83 @@ def tune(
         data_snapshot: Names the data; another snapshot is another study.
         storage: SQLAlchemy address of the studies.
         seed: Of the sample of households, of the sampler and of training.
-        rounds: Trees per trial.
         trials: Finished trials to reach.
         households: Households to sample; all by default.
-        space: Search space.
-        start: Parameters of the first trial.
-        on_trial: Called after each trial with index, parameters and value.
+        on_trial: Called after each trial of this process.
 
     Raises:
         ValueError: Weeks overlap, are out of order, come after ``last_as_of`` or have no examples.
     """
     check_weeks(train_as_ofs, validation_as_ofs, last_as_of=last_as_of)
     name = study_name(
-        "ranking",
-        space=space,
+        f"ranking-{family.name}",
+        space=family.space,
         data_snapshot=data_snapshot,
         features=list(features),
         weeks=[[str(w) for w in sorted(ws)] for ws in (train_as_ofs, validation_as_ofs)],
         households=households,
-        rounds=rounds,
+        first_look=FIRST_LOOK,
+        rounds=family.rounds,
         seed=seed,
-        start=dict(start),
-        fixed=dict(xgboost_ranker.FIXED_PARAMS),
+        start=dict(family.defaults),
+        identity=dict(family.identity),
     )
     kept = sample_households(examples["household_id"], size=households, seed=seed)
-    sample = examples.filter(pl.col("household_id").is_in(kept.implode()))
-    data = xgboost_ranker.prepare(
-        sample.filter(pl.col("as_of").is_in(list(train_as_ofs))), features=features
-    )
-    validation = sample.filter(pl.col("as_of").is_in(list(validation_as_ofs)))
-    matrix = xgboost_ranker.to_matrix(validation, features)
-    rows = validation.drop(*features, LABEL)
-    truth = purchases.filter(
-        pl.col("as_of").is_in(list(validation_as_ofs))
-        & pl.col("household_id").is_in(kept.implode())
-    )
+    fewer = sample_households(kept, size=max(1, kept.len() // FIRST_LOOK), seed=seed)
+    sample = _of(examples, kept)
+    learned = sample.filter(pl.col("as_of").is_in(list(train_as_ofs)))
+    validation = sample.filter(pl.col("as_of").is_in(list(validation_as_ofs))).drop(LABEL)
+    truth = _of(purchases.filter(pl.col("as_of").is_in(list(validation_as_ofs))), kept)
+    # Prepared on first use: a search that only looks back needs none.
+    prepared: dict[str, Any] = {}
 
-    def objective(params: Params) -> float:
-        model = xgboost_ranker.fit(data, params=params, rounds=rounds, seed=seed)
-        scored = rows.with_columns(pl.Series("score", xgboost_ranker.score(model, matrix)))
-        ranking = ranked_offers(scored, k=K, model_version=name)
-        return mean_metrics(per_event(ranking, truth, k=K), k=K)[f"ndcg@{K}"]
+    def value(part: str, rows: pl.DataFrame, params: Params) -> float:
+        if part not in prepared:
+            prepared[part] = family.prepare(rows, features, seed)
+        model = family.fit(prepared[part], params, family.rounds, seed)
+        return ndcg(family.score(model, validation), validation, truth=truth)
+
+    def objective(params: Params) -> Generator[float, None, float]:
+        yield value("fewer", _of(learned, fewer), params)
+        return value("all", learned, params)
 
     return search(
         objective,
-        space=space,
+        space=family.space,
         storage=storage,
         name=name,
         seed=seed,
         trials=trials,
-        start=dict(start),
+        start=dict(family.defaults),
         on_trial=on_trial,
     )
+
+
+def judge(score: pl.Series, candidates: pl.DataFrame, *, truth: pl.DataFrame) -> pl.DataFrame:
+    """How well scores rank, event by event.
+
+    Args:
+        score: Of each candidate.
+        candidates: ``household_id, product_id, as_of, known_at, source``, further columns ignored.
+        truth: ``household_id, product_id, as_of`` of everything bought, candidates or not.
+
+    Returns:
+        As ``metrics.per_event`` at 10.
+    """
+    rows = candidates.select(
+        "household_id",
+        "product_id",
+        "as_of",
+        "known_at",
+        "source",
+        score.alias("score"),
+    )
+    return per_event(ranked_offers(rows, k=K, model_version=""), truth, k=K)
+
+
+def ndcg(score: pl.Series, candidates: pl.DataFrame, *, truth: pl.DataFrame) -> float:
+    """Mean NDCG@10 over events; arguments as for ``judge``."""
+    return mean_metrics(judge(score, candidates, truth=truth), k=K)[f"ndcg@{K}"]
 
 
 def check_weeks(
@@ -158,3 +174,7 @@ def sample_households(ids: pl.Series, *, size: int | None, seed: int) -> pl.Seri
         return known
     drawn = np.random.default_rng(seed).choice(known.len(), size=size, replace=False)
     return known.gather(np.sort(drawn))
+
+
+def _of(frame: pl.DataFrame, households: pl.Series) -> pl.DataFrame:
+    return frame.filter(pl.col("household_id").is_in(households.implode()))

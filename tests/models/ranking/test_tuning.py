@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,7 +16,15 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from models.ranking import tuning
-from models.ranking.study import Params, StudyResult, search, study_name
+from models.ranking.families import FAMILIES, XGBOOST, Family
+from models.ranking.study import (
+    WARM_UP_TRIALS,
+    Objective,
+    Params,
+    StudyResult,
+    search,
+    study_name,
+)
 from tests.models.ranking.conftest import FEATURES, weeks
 
 SPACE = {"x": FloatDistribution(-5.0, 5.0), "n": IntDistribution(1, 9)}
@@ -23,6 +34,13 @@ ROOT = Path(__file__).parents[3]
 
 def hill(params: Params) -> float:
     return float(-((params["x"] - 1.5) ** 2) - (params["n"] - 4) ** 2)
+
+
+def climb(params: Params) -> Generator[float, None, float]:
+    """Two estimates before the value; the first already tells good from bad."""
+    yield hill(params) - 2.0
+    yield hill(params) - 1.0
+    return hill(params)
 
 
 def run(folder: Path, *, trials: int = TRIALS, **changes: object) -> StudyResult:
@@ -39,10 +57,11 @@ def run(folder: Path, *, trials: int = TRIALS, **changes: object) -> StudyResult
     return search(given.pop("objective"), **given)  # type: ignore[arg-type,operator]
 
 
-def history(folder: Path) -> list[tuple[Params, float]]:
+def history(folder: Path) -> list[tuple[str, Params, float, dict[int, float]]]:
     study = optuna.load_study(study_name="hill", storage=f"sqlite:///{folder / 'studies.db'}")
-    done = sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda t: t.number)
-    return [(t.params, t.values[0]) for t in done]
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    done = sorted(study.get_trials(states=states), key=lambda t: t.number)
+    return [(t.state.name, t.params, t.values[0], t.intermediate_values) for t in done]
 
 
 def test_two_searches_are_equal(tmp_path: Path) -> None:
@@ -52,8 +71,8 @@ def test_two_searches_are_equal(tmp_path: Path) -> None:
     one, other = (run(folder) for folder in folders)
     assert one == other
     assert history(folders[0]) == history(folders[1])
-    assert history(folders[0])[0][0] == {"x": 0.0, "n": 1}
-    assert one.value == max(value for _, value in history(folders[0]))
+    assert history(folders[0])[0][1] == {"x": 0.0, "n": 1}
+    assert one.value == max(value for _, _, value, _ in history(folders[0]))
 
 
 def test_a_rerun_repeats_no_trial(tmp_path: Path) -> None:
@@ -78,25 +97,69 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.parametrize("objective", [hill, climb])
 @pytest.mark.parametrize("at", [0, 1, 3, 7])
-def test_a_failed_trial_is_replaced(tmp_path: Path, at: int) -> None:
+def test_a_failed_trial_is_replaced(tmp_path: Path, at: int, objective: Objective) -> None:
     calls = 0
 
-    def failing(params: Params) -> float:
+    def failing(params: Params) -> float | Generator[float, None, float]:
         nonlocal calls
         calls += 1
         if calls == at + 1:
             raise StopError
-        return hill(params)
+        return objective(params)
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    run(whole)
+    run(whole, objective=objective)
     with pytest.raises(StopError):
         run(broken, objective=failing)
-    assert run(broken).params == run(whole).params
+    assert run(broken, objective=objective).params == run(whole, objective=objective).params
     assert history(broken) == history(whole)
+
+
+def test_a_trial_below_the_median_is_stopped_and_counts(tmp_path: Path) -> None:
+    finished, seen = [], []
+
+    def watched(params: Params) -> Generator[float, None, float]:
+        value = yield from climb(params)
+        finished.append(params)
+        return value
+
+    result = run(tmp_path, objective=watched, on_trial=lambda *told: seen.append(told))
+    trials = history(tmp_path)
+    assert result.trials == len(trials) == TRIALS
+    assert 0 < result.pruned == sum(state == "PRUNED" for state, *_ in trials)
+    assert len(finished) == TRIALS - result.pruned
+    assert [value is None for _, _, value in seen] == [state == "PRUNED" for state, *_ in trials]
+    # None before enough have run to their end; then those below the median of these.
+    assert all(state == "COMPLETE" for state, *_ in trials[:WARM_UP_TRIALS])
+    for i, (state, _, _, estimates) in enumerate(trials[WARM_UP_TRIALS:], start=WARM_UP_TRIALS):
+        complete = [t[3] for t in trials[:i] if t[0] == "COMPLETE"]
+        median = statistics.median(past[0] for past in complete)
+        assert (state == "PRUNED") == (estimates[0] < median)
+    assert result.value == max(t[2] for t in trials if t[0] == "COMPLETE")
+
+
+def test_a_pruned_search_continues_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole", objective=climb)
+    for trials in (3, 7, TRIALS):
+        parts = run(tmp_path / "parts", objective=climb, trials=trials)
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
+    assert (parts.params, parts.value, parts.pruned) == (whole.params, whole.value, whole.pruned)
+    assert parts.resumed == 7
+
+
+def test_an_estimate_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    def broken(params: Params) -> Generator[float, None, float]:
+        yield float("inf")
+        return hill(params)
+
+    with pytest.raises(ValueError, match="objective is inf"):
+        run(tmp_path, objective=broken)
 
 
 KILLED = """
@@ -109,9 +172,11 @@ calls = 0
 def killed(params):
     global calls
     calls += 1
+    trial = t.climb(params)
+    yield next(trial)
     if calls == {at}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return t.hill(params)
+    return (yield from trial)
 
 t.run(Path(sys.argv[1]), objective=killed)
 """
@@ -122,8 +187,9 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    expected = run(whole)
-    for at in (1, 6):
+    expected = run(whole, objective=climb)
+    # Four run to their end in any case; the fourth dies between its first estimate and its value.
+    for at in (1, 4):
         done = subprocess.run(
             [sys.executable, "-c", KILLED.format(at=at), str(killed)],
             cwd=ROOT,
@@ -132,9 +198,9 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
             capture_output=True,
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    resumed = run(killed)
+    resumed = run(killed, objective=climb)
     assert resumed.abandoned == 1
-    assert resumed.resumed == 5
+    assert resumed.resumed == 3
     assert (resumed.params, resumed.value) == (expected.params, expected.value)
     assert history(killed) == history(whole)
 
@@ -157,6 +223,7 @@ def test_the_name_follows_what_decides_the_result() -> None:
 
 def tune(shop: pl.DataFrame, bought: pl.DataFrame, folder: Path, **changes: object) -> StudyResult:
     given = {
+        "family": replace(XGBOOST, rounds=6),
         "purchases": bought,
         "features": FEATURES,
         "train_as_ofs": weeks(0, 1, 2, 3),
@@ -165,7 +232,6 @@ def tune(shop: pl.DataFrame, bought: pl.DataFrame, folder: Path, **changes: obje
         "data_snapshot": "s1",
         "storage": f"sqlite:///{folder / 'studies.db'}",
         "seed": 2,
-        "rounds": 6,
         "trials": 3,
         "households": 40,
         **changes,
@@ -187,6 +253,23 @@ def test_tuning_is_reproducible_and_blind_to_later_weeks(
     other = tune(altered, bought.filter(~later), tmp_path / "b")
     assert one == other
     assert 0 < one.value <= 1
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_is_tuned_alike(
+    shop: pl.DataFrame, bought: pl.DataFrame, tmp_path: Path, family: Family
+) -> None:
+    quick = replace(family, rounds=4)
+    one = tune(shop, bought, tmp_path, family=quick)
+    again = tune(shop, bought, tmp_path, family=quick)
+    assert (again.params, again.value, again.resumed) == (one.params, one.value, 3)
+    assert set(one.params) == set(family.defaults) == set(family.space)
+    assert all(
+        family.space[name]._contains(family.space[name].to_internal_repr(value))
+        for name, value in family.defaults.items()
+    )
+    longer = tune(shop, bought, tmp_path, family=replace(family, rounds=5))
+    assert (longer.name, longer.resumed) != (one.name, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resources import model_registry
+from resources.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", reports=tmp_path / "reports").prepare()
+
+
+def store(settings: Settings, **changes: object) -> model_registry.StoredModel:
+    given = {
+        "name": "offer_ranker",
+        "version": "v1",
+        "model": b"trees",
+        "facts": {"seed": 1},
+        "files": {"neural.npz": b"weights", "calibration.json": b"{}"},
+        **changes,
+    }
+    return model_registry.store_model(settings, **given)  # type: ignore[arg-type]
+
+
+def test_a_model_lies_with_its_companions(settings: Settings) -> None:
+    stored = store(settings)
+    found = model_registry.latest_model(settings, "offer_ranker")
+    assert found == stored
+    assert found.read() == b"trees"
+    assert found.file("neural.npz").read_bytes() == b"weights"
+    assert not found.file("lightgbm.txt").exists()
+    assert sorted(f.name for f in found.folder.iterdir()) == [
+        "calibration.json",
+        "facts.json",
+        "model.ubj",
+        "neural.npz",
+    ]
+
+
+def test_companions_of_an_earlier_training_do_not_stay(settings: Settings) -> None:
+    store(settings)
+    again = store(settings, files={"neural.npz": b"others"})
+    assert again.file("neural.npz").read_bytes() == b"others"
+    assert not again.file("calibration.json").exists()
+    assert store(settings, files={}).path.read_bytes() == b"trees"
+
+
+def test_the_model_trained_last_is_the_latest(settings: Settings) -> None:
+    store(settings)
+    store(settings, version="v2", model=b"other trees")
+    assert model_registry.latest_model(settings, "offer_ranker").version == "v2"
+
+
+@pytest.mark.parametrize("name", ["model.ubj", "facts.json", "../model", "a/b", ".hidden"])
+def test_a_companion_cannot_take_another_place(settings: Settings, name: str) -> None:
+    with pytest.raises(ValueError, match="plain names"):
+        store(settings, files={name: b""})
+    with pytest.raises(FileNotFoundError, match="no offer_ranker was trained"):
+        model_registry.latest_model(settings, "offer_ranker")
+
+
+@pytest.mark.slow
+def test_a_training_is_recorded_once_with_all_its_files(settings: Settings) -> None:
+    stored = store(settings)
+    figures = {"validation_ndcg_at_10.xgboost": 0.3, "validation_ndcg_at_10.neural": 0.29}
+    run = model_registry.log_training(settings, stored=stored, params={"eta": 0.1}, metrics=figures)
+    assert run == model_registry.log_training(settings, stored=stored, params={}, metrics={})
+    mlflow = model_registry.client(settings)
+    assert mlflow.get_run(run).data.metrics == figures
+    held = {Path(item.path).name for item in mlflow.list_artifacts(run, "model")}
+    assert held == {"calibration.json", "facts.json", "model.ubj", "neural.npz"}
