@@ -14,9 +14,16 @@ import pytest
 import xgboost as xgb
 
 from bentos.engine import Engine
-from bentos.ranker_model import RankerModel, read_booster
+from bentos.ranker_model import (
+    CALIBRATION_FILE,
+    CLASSIFIER_FILE,
+    RankerModel,
+    read_booster,
+    read_probabilities,
+)
 from bentos.settings import ServingSettings
 from models.pseudonyms import pseudonymise
+from models.ranking.calibration import Calibration
 from models.serving.snapshot import SnapshotManifest, snapshot_arrays
 from resources.online_snapshot import write_snapshot
 
@@ -123,6 +130,12 @@ class World:
         }
         return RankerModel(**{**values, **changes})
 
+    def model_with_probabilities(self) -> RankerModel:
+        booster = read_booster(self.model_ubj, name="ranker")
+        train_probabilities(self.home)
+        told = read_probabilities(self.home, name="ranker", ranker=booster)
+        return self.model(probabilities=told)
+
     def engine(self, load_model: Callable[[], RankerModel | None] | None = None) -> Engine:
         return Engine(self.settings, load_model=load_model or self.model)
 
@@ -138,6 +151,18 @@ def train(path: Path) -> None:
     data = xgb.DMatrix(rows, label=spend, feature_names=FEATURES)
     parameters = {"max_depth": 6, "eta": 1.0, "lambda": 0.0, "nthread": 1, "seed": 1}
     xgb.train(parameters, data, num_boost_round=3).save_model(path)
+
+
+def train_probabilities(folder: Path) -> None:
+    """A classifier of the same rows, and a map that leaves its log-odds as they are."""
+    spend = np.tile(np.arange(CANDIDATES_EACH, dtype=np.float32), 20)
+    rows = np.column_stack([spend, np.zeros_like(spend)])
+    bought = (spend >= CANDIDATES_EACH / 2).astype(np.float32)
+    data = xgb.DMatrix(rows, label=bought, feature_names=FEATURES)
+    parameters = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "seed": 1}
+    xgb.train(parameters, data, num_boost_round=3).save_model(folder / CLASSIFIER_FILE)
+    fitted = Calibration(method="platt", values=(1.0, 0.0), errors={}, rows=1000)
+    (folder / CALIBRATION_FILE).write_text(fitted.to_json())
 
 
 def make_world(home: Path, model_ubj: Path) -> World:

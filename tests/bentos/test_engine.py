@@ -16,6 +16,7 @@ from bentos.engine import Engine, NotReadyError
 from bentos.ranker_model import ModelError
 from bentos.schemas import RankOffersReply, RankOffersRequest
 from models.pseudonyms import pseudonymise
+from models.ranking.reasons import OTHER
 from resources.online_snapshot import open_snapshot
 from tests.bentos.conftest import AS_OF, KEY, KNOWN_AT, LABELS, World, best_first
 
@@ -51,6 +52,36 @@ def test_offers_carry_what_people_read(world: World) -> None:
     shown = {o["product_id"]: o["category"] for o in offers}
     assert shown["1000"] == "TEA"
     assert shown["1001"] is None
+
+
+def test_offers_say_why_and_without_a_classifier_no_probability(world: World) -> None:
+    world.publish()
+    offers = ask(world.engine(), "1", k=12)["offers"]
+    assert {o["probability"] for o in offers} == {None}
+    assert offers[0]["reasons"] == [OTHER.otherwise]
+    # What lowers a score is no reason for it.
+    assert offers[-1]["reasons"] == []
+
+
+def test_probabilities_are_the_calibrated_classifiers(world: World) -> None:
+    world.publish()
+    model = world.model_with_probabilities()
+    reply = ask(world.engine(lambda: model), "1", k=12)
+    told = [o["probability"] for o in reply["offers"]]
+    assert all(p > 0.5 for p in told[:6])
+    assert all(p < 0.5 for p in told[6:])
+    (logged,) = [json.loads(line) for line in world.log_lines()]
+    assert logged["probabilities"] == told
+    spend = np.array([[11.0, 0.0]], dtype=np.float32)
+    assert model.probability(spend) == [told[0]]
+    log_odds = model.probabilities.classifier.inplace_predict(spend, predict_type="margin")
+    assert told[0] == pytest.approx(1 / (1 + np.exp(-float(log_odds[0]))))
+
+
+def test_without_a_model_nothing_is_told(world: World) -> None:
+    world.publish()
+    popular = ask(world.engine(lambda: None))["offers"]
+    assert [(o["probability"], o["reasons"]) for o in popular] == [(None, [])] * 3
 
 
 def test_an_unknown_household_gets_flagged_popular_products(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -17,7 +18,14 @@ import pytest
 from bentos.packaging import Packaged, PackagingError, package
 from bentos.schemas import RankOffersReply
 from bentos.server import RunningServer, ServerError, serve, start, wait_until_ready
-from tests.bentos.conftest import KEY, LABELS, World, best_first, make_world
+from tests.bentos.conftest import (
+    KEY,
+    LABELS,
+    World,
+    best_first,
+    make_world,
+    train_probabilities,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +42,17 @@ def served_world(tmp_path_factory: pytest.TempPathFactory, model_ubj: Path) -> W
 
 
 @pytest.fixture(scope="module")
-def packaged(served_world: World, bytecode_cache: None) -> Packaged:
-    return package(served_world.model_ubj, LABELS, bentoml_home=served_world.settings.bentoml_home)
+def trained(tmp_path_factory: pytest.TempPathFactory, model_ubj: Path) -> Path:
+    """The folder of a model, as training stores it."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copyfile(model_ubj, folder / "model.ubj")
+    train_probabilities(folder)
+    return folder / "model.ubj"
+
+
+@pytest.fixture(scope="module")
+def packaged(served_world: World, trained: Path, bytecode_cache: None) -> Packaged:
+    return package(trained, LABELS, bentoml_home=served_world.settings.bentoml_home)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +94,15 @@ def listening(url: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def test_packaging_again_builds_nothing(served_world: World, packaged: Packaged) -> None:
+def test_packaging_again_builds_nothing(
+    served_world: World, trained: Path, packaged: Packaged
+) -> None:
     store = served_world.settings.bentoml_home
     name, version = packaged.bento.split(":")
     latest = store / "bentos" / name / "latest"
     assert latest.read_text() == version
     latest.write_text("another")
-    again = package(served_world.model_ubj.read_bytes(), LABELS, bentoml_home=store)
+    again = package(trained, LABELS, bentoml_home=store)
     assert packaged.built
     assert not again.built
     assert (again.bento, again.model) == (packaged.bento, packaged.model)
@@ -92,7 +111,7 @@ def test_packaging_again_builds_nothing(served_world: World, packaged: Packaged)
 
 
 def test_the_bento_holds_the_service_its_model_and_nothing_else(
-    served_world: World, packaged: Packaged
+    served_world: World, trained: Path, packaged: Packaged
 ) -> None:
     store = served_world.settings.bentoml_home
     bento = store / "bentos" / packaged.bento.replace(":", "/")
@@ -105,7 +124,8 @@ def test_the_bento_holds_the_service_its_model_and_nothing_else(
         assert f"{name}: " in described
         assert value in described
     model = store / "models" / packaged.model.replace(":", "/")
-    assert (model / "model.ubj").read_bytes() == served_world.model_ubj.read_bytes()
+    for file in ("model.ubj", "classifier.ubj", "calibration.json"):
+        assert (model / file).read_bytes() == (trained / file).read_bytes()
 
 
 def test_a_model_without_its_labels_is_not_packaged(tmp_path: Path, bytecode_cache: None) -> None:
@@ -122,6 +142,7 @@ def test_a_real_request_is_answered_and_logged(
     answer = RankOffersReply.model_validate_json(reply.content)
     assert [o.product_id for o in answer.offers] == best_first(2)[:TOP]
     assert answer.fallback is None
+    assert all(o.probability is not None and o.reasons for o in answer.offers)
     logged = [json.loads(line) for line in served_world.log_lines()]
     (decision,) = [d for d in logged if d["request_id"] == answer.request_id]
     assert decision["ranking"] == best_first(2)[:TOP]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 
 import numpy as np
+import polars as pl
 import pytest
 import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from checks.contracts.ranking import MAX_REASON_TEXT
 from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES
 from models.ranking.reasons import (
     IDEAS,
     MAX_REASONS,
     OTHER,
+    SEPARATOR,
     by_idea,
     contributions,
+    explained,
     grouping,
     idea_of,
     reasons,
@@ -176,3 +181,31 @@ def test_a_request_is_explained_in_milliseconds(booster: xgb.Booster) -> None:
         reasons(booster, matrix, features=NAMES)
         took.append((time.perf_counter() - started) * 1e3)
     assert float(np.median(took)) < SLOWEST_REQUEST_MS
+
+
+def test_stored_offers_carry_their_reasons_and_probabilities() -> None:
+    names = ("hp_baskets_364d",)
+    model = one_feature_model(*names)
+    event = {"as_of": date(2017, 1, 2), "household_id": "ann"}
+    examples = pl.DataFrame(
+        [event | {"product_id": p, names[0]: v} for p, v in (("a", 36.0), ("b", 2.0), ("c", 38.0))],
+        schema_overrides={names[0]: pl.Float32},
+    )
+    offers = pl.DataFrame([event | {"product_id": p, "rank": i} for p, i in (("c", 1), ("b", 2))])
+    told = explained(offers, examples, booster=model)
+    assert told["product_id"].to_list() == ["c", "b"]
+    assert told["reasons"].to_list() == ["Bought in 38 baskets this year", None]
+    assert told["probability"].to_list() == [None, None]
+    assert told.schema["probability"] == pl.Float64
+    told = explained(offers, examples, booster=model, probability=lambda rows: rows[names[0]] / 100)
+    assert told["probability"].to_list() == pytest.approx([0.38, 0.02])
+    with pytest.raises(ValueError, match="2 offers, of which 1 have features"):
+        explained(offers, examples.head(2), booster=model)
+
+
+def test_joined_reasons_fit_their_column() -> None:
+    texts = [p.text for idea in (*IDEAS, OTHER) for p in idea.phrases]
+    texts += [idea.otherwise for idea in (*IDEAS, OTHER)]
+    # Values add a few digits.
+    longest = MAX_REASONS * (max(map(len, texts)) + 20) + len(SEPARATOR) * (MAX_REASONS - 1)
+    assert longest <= MAX_REASON_TEXT
