@@ -109,7 +109,8 @@ def _fairness(
 ) -> tuple[fairness.GroupGap, ...]:
     offers = rankings[result.model].filter(pl.col("rank") <= result.k).select(*PAIR)
     judged, reference = (
-        per_event(rankings[name], purchases, k=result.k) for name in (result.model, REFERENCE)
+        per_event(rankings[name], purchases, k=result.k, checked=True)
+        for name in (result.model, REFERENCE)
     )
     measures = fairness.event_measures(
         judged, reference, offers, promoted=_promoted(offers, inputs, before=result.weeks[0])

@@ -137,7 +137,7 @@ def _by_week(judged: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 def _segment(
     name: str, purchases: pl.DataFrame, *, rankings: Mapping[str, pl.DataFrame], k: int
 ) -> Segment:
-    judged = {system: per_event(r, purchases, k=k) for system, r in rankings.items()}
+    judged = {system: per_event(r, purchases, k=k, checked=True) for system, r in rankings.items()}
     return Segment(
         name=name,
         purchases=purchases.height,

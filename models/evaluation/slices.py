@@ -70,7 +70,7 @@ def slices(
     """Judge each slice.
 
     Args:
-        rankings: The model, the reference and any other system to show.
+        rankings: The model, the reference and any other system to show, judged before.
         groups: ``dimension, name, household_id, as_of, product_id``: the purchases that count in a
             slice, from ``event_groups``, ``category_groups`` and ``promotion_groups``.
         model: Which system is judged.
@@ -88,7 +88,9 @@ def slices(
     }
     found = []
     for (dimension, name), part in groups.group_by("dimension", "name", maintain_order=True):
-        judged = {system: per_event(ranking, part, k=k) for system, ranking in short.items()}
+        judged = {
+            system: per_event(ranking, part, k=k, checked=True) for system, ranking in short.items()
+        }
         gain = judged[model].select(
             "household_id", (pl.col("ndcg") - judged[reference]["ndcg"]).alias("ndcg")
         )
