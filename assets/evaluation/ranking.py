@@ -201,6 +201,7 @@ def _check(gate: GateResult, override: Override | None) -> dg.AssetCheckResult:
 
 def _lineage(stored: model_registry.StoredModel) -> Lineage:
     facts = stored.facts
+    selection = facts.get("selection", {})
     return Lineage(
         model_version=stored.version,
         data_snapshot=facts["data_snapshot"],
@@ -210,6 +211,8 @@ def _lineage(stored: model_registry.StoredModel) -> Lineage:
         maturity_cut=datetime.fromisoformat(facts["maturity_cut"]),
         train_as_ofs=tuple(date.fromisoformat(w) for w in facts["train_as_ofs"]),
         params=facts["params"],
+        selection=selection.get("reason", ""),
+        overtaken_by=selection.get("overtaken_by"),
     )
 
 

@@ -30,7 +30,7 @@ CHALLENGERS = {
 CLASSIFIER = "classifier.ubj"
 CALIBRATION = "calibration.json"
 # What the service loads.
-SERVED = ("model.ubj", CLASSIFIER, CALIBRATION)
+SERVED = (model_registry.MODEL_FILE, CLASSIFIER, CALIBRATION)
 
 # Enough calls for a 99th percentile that one slow call does not make.
 CALLS = 400
@@ -55,15 +55,15 @@ class Champion:
 def challengers(stored: StoredModel) -> dict[str, Scorer]:
     """Scorers of the challengers stored beside the model."""
     return {
-        name: partial(score, (stored.folder / file).read_bytes())
+        name: partial(score, stored.file(file).read_bytes())
         for name, (file, score) in CHALLENGERS.items()
-        if (stored.folder / file).exists()
+        if stored.file(file).exists()
     }
 
 
 def probabilities(stored: StoredModel) -> Scorer | None:
     """Purchase probabilities of the model, if it was stored with a calibrated classifier."""
-    classifier, fitted = stored.folder / CLASSIFIER, stored.folder / CALIBRATION
+    classifier, fitted = stored.file(CLASSIFIER), stored.file(CALIBRATION)
     if not (classifier.exists() and fitted.exists()):
         return None
     return partial(
@@ -86,7 +86,7 @@ def registered_champion(settings: Settings, *, name: str, judged: StoredModel) -
     digest = version.tags[model_registry.VERSION_TAG]
     if digest == judged.version:
         return Champion()
-    path = model_registry.models_folder(settings, name) / digest / "model.ubj"
+    path = model_registry.models_folder(settings, name) / digest / model_registry.MODEL_FILE
     if not path.exists():
         return Champion(registered=True, unusable=f"{path} is gone; restore it")
     model = path.read_bytes()
@@ -118,7 +118,7 @@ def baseline_rankings(
 
 def served_bytes(stored: StoredModel) -> int:
     """Bytes of all files that the service loads."""
-    files = [stored.folder / name for name in SERVED]
+    files = [stored.file(name) for name in SERVED]
     return sum(file.stat().st_size for file in files if file.exists())
 
 

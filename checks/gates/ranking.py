@@ -98,9 +98,13 @@ def evaluate_not_below_champion(
 
 
 def evaluate_not_below_challengers(
-    differences: Differences, *, challengers: Collection[str], blocking: bool = False
+    differences: Differences,
+    *,
+    challengers: Collection[str],
+    overtaken_by: str | None = None,
+    blocking: bool = False,
 ) -> GateResult:
-    """Is no other model family, learned from the same rows, better on the held-out weeks?
+    """Is no other model family, learned from the same rows, better?
 
     For information: which family is served is decided on the tuning weeks, and deciding again on
     the held-out ones would use them twice.
@@ -108,8 +112,20 @@ def evaluate_not_below_challengers(
     Args:
         differences: As for ``evaluate_beats_gp_topfreq``.
         challengers: Names of the families compared.
+        overtaken_by: A family that was significantly better on the tuning weeks.
         blocking: As there.
     """
+    if overtaken_by is not None:
+        return GateResult(
+            name=NOT_BELOW_CHALLENGERS,
+            passed=False,
+            blocking=blocking,
+            value=None,
+            threshold=NO_DIFFERENCE,
+            reason=f"{overtaken_by} was significantly better on the tuning weeks than the family "
+            "that is served; have it served, or say why not",
+            evidence={"metric": NDCG, "baseline": overtaken_by},
+        )
     verdicts = [
         _not_below(NOT_BELOW_CHALLENGERS, name, differences, blocking=blocking)
         for name in sorted(challengers)

@@ -89,6 +89,8 @@ def evaluate_gates(
         audit.evaluate_leakage(found.leakage),
         audit.evaluate_budget(model_bytes=model_bytes, p99_ms=p99_ms),
         comparisons.evaluate_not_below_challengers(
-            result.differences, challengers=result.challengers
+            result.differences,
+            challengers=result.challengers,
+            overtaken_by=result.lineage.overtaken_by,
         ),
     )

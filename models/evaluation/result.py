@@ -64,6 +64,8 @@ class Lineage:
         maturity_cut: Labels of weeks that closed after this were not used.
         train_as_ofs: As-of weeks it learned from.
         params: Parameters it was trained with.
+        selection: How its family was chosen, in words.
+        overtaken_by: A family that was better on the tuning weeks and is not served.
     """
 
     model_version: str
@@ -74,6 +76,8 @@ class Lineage:
     maturity_cut: date | datetime
     train_as_ofs: tuple[date, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    selection: str = ""
+    overtaken_by: str | None = None
 
 
 @dataclass(frozen=True)

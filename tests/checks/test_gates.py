@@ -172,3 +172,6 @@ def test_a_better_challenger_is_told_and_does_not_block() -> None:
     require([result])
     assert evaluate_not_below_challengers(given, challengers=("lightgbm",)).passed
     assert evaluate_not_below_challengers(given, challengers=()).passed
+    overtaken = evaluate_not_below_challengers(given, challengers=(), overtaken_by="lightgbm")
+    assert (overtaken.passed, overtaken.blocks) == (False, False)
+    assert "lightgbm was significantly better" in overtaken.reason
