@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from models.ranking.order import OrderBy, top
@@ -30,7 +31,7 @@ def ranked_offers(scored: pl.DataFrame, *, k: int, model_version: str) -> pl.Dat
         )
     return (
         top(
-            scored.lazy(),
+            scored.filter(_possible(scored, k=k)).lazy(),
             group=("as_of", "household_id"),
             order=(OrderBy("score"),),
             limit=k,
@@ -47,3 +48,29 @@ def ranked_offers(scored: pl.DataFrame, *, k: int, model_version: str) -> pl.Dat
         )
         .collect()
     )
+
+
+def _possible(scored: pl.DataFrame, *, k: int) -> pl.Series:
+    """False where k neighbours of the same event score higher.
+
+    Keeping a row too many, as where an event's rows lie scattered, is harmless: ``top`` decides.
+    """
+    starts = _starts(scored)
+    sizes = np.diff(starts, append=scored.height)
+    values = scored["score"].cast(pl.Float64).to_numpy()
+    possible = np.ones(scored.height, dtype=bool)
+    # Events of one size are a matrix; there are seldom more sizes than a few hundred.
+    for size in np.unique(sizes[sizes > k]):
+        rows = starts[sizes == size][:, None] + np.arange(size)
+        block = values[rows]
+        least = np.partition(block, size - k, axis=1)[:, size - k]
+        possible[rows] = block >= least[:, None]
+    return pl.Series(possible)
+
+
+def _starts(scored: pl.DataFrame) -> np.ndarray:
+    """Where a new event begins, row by row."""
+    changed = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(name).shift(1)) for name in ("as_of", "household_id")
+    )
+    return scored.select(changed).to_series().arg_true().to_numpy()

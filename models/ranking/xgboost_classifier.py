@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from models.ranking import xgboost_ranker
 from models.ranking.dataset import LABEL
 from models.ranking.sampling import require_sorted, thin_negatives
-from models.ranking.xgboost_ranker import MAX_BIN, feature_names, load, to_matrix
+from models.ranking.xgboost_ranker import MAX_BIN, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -153,8 +154,4 @@ def score_frame(model: bytes | xgb.Booster, frame: pl.DataFrame) -> pl.Series:
     Returns:
         ``score`` (Float64), uncalibrated; larger is better.
     """
-    booster = load(model) if isinstance(model, bytes) else model
-    margins = booster.inplace_predict(
-        to_matrix(frame, feature_names(booster)), predict_type="margin"
-    )
-    return pl.Series("score", margins, dtype=pl.Float32).cast(pl.Float64)
+    return xgboost_ranker.score_frame(model, frame, predict_type="margin")

@@ -174,10 +174,25 @@ def score(model: bytes | xgb.Booster, matrix: np.ndarray) -> np.ndarray:
     return booster.inplace_predict(matrix)
 
 
-def score_frame(model: bytes | xgb.Booster, frame: pl.DataFrame) -> pl.Series:
-    """Score examples by the feature names the model carries, whatever their order in ``frame``."""
+def score_frame(
+    model: bytes | xgb.Booster, frame: pl.DataFrame, *, predict_type: str = "value"
+) -> pl.Series:
+    """Score examples by the feature names the model carries, whatever their order in ``frame``.
+
+    Args:
+        model: UBJSON bytes, or a booster that is kept loaded.
+        frame: Examples.
+        predict_type: ``value``, or ``margin`` for what is summed before any link function.
+
+    Returns:
+        ``score`` (Float64), the same numbers as those of ``score`` on ``to_matrix``.
+    """
     booster = load(model) if isinstance(model, bytes) else model
-    scores = score(booster, to_matrix(frame, feature_names(booster)))
+    columns = frame.select(pl.col(name).cast(pl.Float32) for name in feature_names(booster))
+    if frame.is_empty():
+        return pl.Series("score", [], dtype=pl.Float64)
+    # Columns are read where they lie: making a matrix of them takes a fifth of the scoring.
+    scores = booster.inplace_predict(columns.rechunk(), predict_type=predict_type)
     return pl.Series("score", scores, dtype=pl.Float32).cast(pl.Float64)
 
 

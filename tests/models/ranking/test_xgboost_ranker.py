@@ -68,6 +68,16 @@ def test_column_order_of_a_frame_does_not_matter(shop: pl.DataFrame, model: byte
     assert np.array_equal(xgboost_ranker.score(xgboost_ranker.load(model), matrix), one.to_numpy())
 
 
+def test_a_frame_in_pieces_or_without_rows_is_scored(shop: pl.DataFrame, model: bytes) -> None:
+    pieces = pl.concat([shop.head(20), shop.slice(20, 30)], rechunk=False)
+    matrix = xgboost_ranker.to_matrix(pieces, FEATURES)
+    expected = xgboost_ranker.score(model, matrix).astype(float)
+    assert np.array_equal(xgboost_ranker.score_frame(model, pieces).to_numpy(), expected)
+    assert xgboost_ranker.score_frame(model, shop.head(0)).is_empty()
+    nan = pieces.with_columns(pl.col("hp_habit").fill_null(float("nan")))
+    assert np.array_equal(xgboost_ranker.score_frame(model, nan).to_numpy(), expected)
+
+
 def test_a_null_feature_is_nan(shop: pl.DataFrame) -> None:
     frame = shop.filter(pl.col("hp_habit").is_null()).head(3)
     matrix = xgboost_ranker.to_matrix(frame, FEATURES)
