@@ -49,8 +49,6 @@ class Installation:
             "LIFTGRAPH_PSEUDONYM_KEY": PUBLIC_KEY,
             "LIFTGRAPH_LAST_WEEK": str(weeks_from_first(WEEKS)[-1]),
             "LIFTGRAPH_TRIALS": "2",
-            # What households buy here is arithmetic: nothing to calibrate, habit nearly perfect.
-            "LIFTGRAPH_GATE_OVERRIDE": "a retailer of the tests, which nobody is served by",
             "DAGSTER_HOME": str(self.home / "dagster"),
             "LIFTGRAPH_EVENTS": str(self.home / "dagster" / "events"),
             "BENTOML_HOME": str(self.home / "bentoml"),

@@ -52,7 +52,14 @@ def main() -> None:
         for e in done.get_asset_materialization_events()
         if e.asset_key is not None
     ]
-    print(json.dumps({"success": done.success, "gates": gates, "made": made}))
+    tags = {}
+    if "models.champion" in made:
+        champion = model_registry.client(settings).get_model_version_by_alias(
+            "offer_ranker", model_registry.CHAMPION
+        )
+        tags = dict(champion.tags)
+    said = {"success": done.success, "gates": gates, "made": made, "champion_tags": tags}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":
