@@ -79,39 +79,59 @@ def _between(low: float, high: float) -> Callable[..., bool]:
     return lambda value, *_: low <= value < high
 
 
-_EVER = Phrase("Bought in {:.0f} baskets this year", uses=("hp_baskets_364d",), when=_at_least(1.5))
+# One of something is said in other words.
+_several = _at_least(1.5)
+
+
+def _in_days(between: float, since: float) -> bool:
+    return _several(between) and _several(since)
+
+
+_EVER = Phrase("Bought in {:.0f} baskets this year", uses=("hp_baskets_364d",), when=_several)
 _ONCE = Phrase("Bought once this year", uses=("hp_baskets_364d",), when=_between(0.5, 1.5))
 
 # In order: the first pattern that matches a name has it.
 IDEAS = (
     Idea(
         "promotion",
-        r"^sp_|^sps?_|display|mailer|promot|^coupon_(rank|score)$|campaign",
+        r"^plan_|^promoted_|display|mailer",
         (
-            Phrase("On display in your store this week", ("sp_on_display",), _at_least(0.5)),
-            Phrase("In your store's mailer this week", ("sp_in_mailer",), _at_least(0.5)),
-            Phrase("Promoted this week", ("promoted_rank",)),
-            Phrase("You have a coupon for it", ("coupon_rank",)),
+            Phrase("On display in your store this week", ("plan_display",), _at_least(0.5)),
+            Phrase("In your store's mailer this week", ("plan_mailer",), _at_least(0.5)),
+            Phrase("On display in {:.0f} stores this week", ("plan_display_stores",), _several),
+            Phrase("In the mailer of {:.0f} stores this week", ("plan_mailer_stores",), _several),
+            Phrase(
+                "On display in {:.0f} of the last four weeks in your store",
+                ("sp_display_weeks_28d",),
+                _at_least(0.5),
+            ),
         ),
-        "This week's promotions",
+        "How it is promoted",
+    ),
+    Idea(
+        "coupon",
+        r"^coupon_",
+        (Phrase("You have a coupon for it", ("coupon_rank",)),),
+        "Coupons for it",
     ),
     Idea(
         "neighbours",
         r"knn|als_|_als|^als|neighbour|similar|collaborative|embedding|tifu|up_cf|lookalike",
         (),
-        "Households that shop alike buy it",
+        "Households that shop like you buy it",
     ),
     Idea(
         "category habit",
-        r"^hc_|^ht_|^hcat_|^htype_|substitute|same_type|category|_type_|type_rank",
+        r"^hc_|^ht_|^substitute|category|same_type|type_rank",
         (
             Phrase(
-                "This kind of product is in {:.0f} of this year's baskets",
-                ("hc_baskets_364d",),
-                _at_least(1.5),
+                "This kind is usually bought every {:.0f} days, last {:.0f} days ago",
+                ("hc_days_between_purchases", "hc_days_since_last_purchase"),
+                _in_days,
             ),
+            Phrase("This kind was bought {:.0f} times this year", ("hc_purchases_364d",), _several),
         ),
-        "Fits the kinds of product usually bought",
+        "The kinds of product you usually buy",
     ),
     Idea(
         "due-ness",
@@ -120,12 +140,12 @@ IDEAS = (
             Phrase(
                 "Usually bought every {:.0f} days, last {:.0f} days ago",
                 ("hp_days_between_purchases", "hp_days_since_last_purchase"),
-                lambda between, since: between >= 1.5 and since >= 1.5,  # noqa: PLR2004 - days
+                _in_days,
             ),
             _EVER,
             _ONCE,
         ),
-        "How regularly it is bought",
+        "How regularly you buy it",
     ),
     Idea(
         "recency",
@@ -138,11 +158,11 @@ IDEAS = (
             ),
             Phrase("Last bought {:.0f} days ago", ("hp_days_since_last_purchase",)),
         ),
-        "When it was last bought",
+        "When you last bought it",
     ),
     Idea(
         "savings",
-        r"discount|coupon|saving|deal",
+        r"^(?!hh_).*(discount|coupon|saving)",
         (
             Phrase(
                 "Usually bought on offer, {:.0%} below the regular price",
@@ -172,10 +192,10 @@ IDEAS = (
         (
             _EVER,
             _ONCE,
-            Phrase("Number {:.0f} of this household's usual products", ("personal_rank",)),
+            Phrase("Number {:.0f} of your usual products", ("personal_rank",)),
             Phrase("Something new: not bought this year", without=("hp_baskets_364d",)),
         ),
-        "How often it is bought here",
+        "How often you buy it",
     ),
     Idea(
         "loyal buyers",
@@ -194,13 +214,25 @@ IDEAS = (
         "How its sales develop",
     ),
     Idea(
+        "own store",
+        r"^sp_|^store_",
+        (
+            Phrase(
+                "Bought by {:,.0f} households in your store in the last four weeks",
+                ("sp_households_28d",),
+                _several,
+            ),
+        ),
+        "How it sells in your store",
+    ),
+    Idea(
         "popularity",
         r"^p_|^global_|^popular|^recent_",
         (
             Phrase(
                 "Bought by {:,.0f} households in the last four weeks",
                 ("p_households_28d",),
-                _at_least(1.5),
+                _several,
             ),
             Phrase("Number {:.0f} among everybody's favourites", ("global_rank",)),
         ),
@@ -211,12 +243,12 @@ IDEAS = (
         r"^hh_",
         (
             Phrase(
-                "The household shopped {:.0f} times in four weeks",
+                "You shopped {:.0f} times in the last four weeks",
                 ("hh_baskets_28d",),
-                _at_least(1.5),
+                _several,
             ),
         ),
-        "How this household shops",
+        "How you shop",
     ),
     Idea(
         "season",
@@ -228,13 +260,13 @@ IDEAS = (
         "standing",
         r"score$|_rank$|^sources?$|^proposed|^n_sources",
         (
-            Phrase("Number {:.0f} of this household's usual products", ("personal_rank",)),
+            Phrase("Number {:.0f} of your usual products", ("personal_rank",)),
             Phrase("Number {:.0f} among everybody's favourites", ("global_rank",)),
         ),
         "Proposed from several sides",
     ),
 )
-OTHER = Idea("other", r".*", (), "Fits what this household buys")
+OTHER = Idea("other", r".*", (), "Fits what you buy")
 
 
 def idea_of(feature: str) -> Idea:

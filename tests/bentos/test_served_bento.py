@@ -125,7 +125,7 @@ def test_the_bento_holds_the_service_its_model_and_nothing_else(
         assert value in described
     model = store / "models" / packaged.model.replace(":", "/")
     for file in ("model.ubj", "classifier.ubj", "calibration.json"):
-        assert (model / file).read_bytes() == (trained / file).read_bytes()
+        assert (model / file).read_bytes() == (trained.parent / file).read_bytes()
 
 
 def test_a_model_without_its_labels_is_not_packaged(tmp_path: Path, bytecode_cache: None) -> None:
