@@ -7,7 +7,7 @@ joined, scored, cut to the list that is judged, counted, and let go.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -31,14 +31,12 @@ class WeeklyInputs:
         household: Household features.
         product: Product features.
         household_product: Household x product features.
-        further: Any other frame that ``examples`` joins, by the name of its argument.
     """
 
     candidates: pl.LazyFrame
     household: pl.LazyFrame
     product: pl.LazyFrame
     household_product: pl.LazyFrame
-    further: Mapping[str, pl.LazyFrame] = field(default_factory=dict)
 
     def rows(self, week: date, *, features: FeatureLists) -> pl.DataFrame:
         """Examples of one week, without labels."""
@@ -52,7 +50,6 @@ class WeeklyInputs:
             product=of(self.product),
             household_product=of(self.household_product),
             features=features,
-            **{name: of(frame) for name, frame in self.further.items()},
         )
 
 
