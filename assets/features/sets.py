@@ -1,14 +1,17 @@
-"""The five feature sets: household, product, store, household x product and store x product."""
+"""The feature sets: of a household, a product, a store, and of pairs of them."""
 
 import dagster as dg
 import polars as pl
 
 from assets.lake_asset import Frames, Input, TableContext, lake_asset
 from assets.partitions import PAST, PAST_QUARTER, PAST_YEAR
+from assets.training.weeks import PROTOCOL
 from checks.contracts.registry import contract_of
 from models.features.coded import as_text, coded
 from models.features.household import household_features
 from models.features.household_product import household_product_features
+from models.features.household_store import household_store_features
+from models.features.household_type import household_type_features
 from models.features.product import product_features
 from models.features.store import store_features
 from models.features.store_product import promotions_of_sold, store_product_features
@@ -101,6 +104,43 @@ def household_product(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFram
 
 
 @lake_asset(
+    contract_of("features.household_store"),
+    inputs={"lines": LINES},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=ENTITY_WEEKS,
+    parallel_chunks=PARALLEL,
+    hold=_held,
+    since=PROTOCOL.train[0],
+)
+def household_store(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
+    return as_text(
+        household_store_features(lines, context.weeks, time_zone=context.settings.time_zone)
+    )
+
+
+@lake_asset(
+    contract_of("features.household_type"),
+    inputs={"lines": LINES, "products": PRODUCTS},
+    group=GROUP,
+    kinds=KINDS,
+    weeks_per_chunk=PAIR_WEEKS,
+    parallel_chunks=PARALLEL,
+    hold=_held,
+    # Only the ranker reads it; earlier weeks are there as soon as somebody backfills them.
+    since=PROTOCOL.train[0],
+)
+def household_type(
+    context: TableContext, lines: pl.LazyFrame, products: pl.LazyFrame
+) -> pl.LazyFrame:
+    return as_text(
+        household_type_features(
+            lines, context.weeks, products=products, time_zone=context.settings.time_zone
+        )
+    )
+
+
+@lake_asset(
     contract_of("features.store_product"),
     inputs={"lines": QUARTER_LINES, "promotions": PROMOTIONS},
     group=GROUP,
@@ -124,5 +164,7 @@ FEATURE_SETS: list[dg.AssetsDefinition] = [
     product,
     store,
     household_product,
+    household_store,
+    household_type,
     store_product,
 ]

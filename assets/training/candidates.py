@@ -3,11 +3,11 @@
 import polars as pl
 
 from assets.lake_asset import Input, TableContext, lake_asset
-from assets.partitions import SAME_WEEK
+from assets.partitions import PAST, PAST_YEAR, SAME_WEEK
 from assets.training.weeks import PROTOCOL
 from checks.contracts.ranking import CANDIDATES
-from models.ranking.candidates import candidates as unite_candidates
-from models.ranking.inputs import GLOBAL_LIMIT, GLOBAL_ORDER, PERSONAL_LIMIT, PERSONAL_ORDER
+from models.calendar import start_of_week
+from models.ranking.proposals import Known, propose
 
 
 @lake_asset(
@@ -15,26 +15,26 @@ from models.ranking.inputs import GLOBAL_LIMIT, GLOBAL_ORDER, PERSONAL_LIMIT, PE
     inputs={
         "household": Input("features.household", weeks=SAME_WEEK),
         "household_product": Input("features.household_product", weeks=SAME_WEEK),
+        "household_store": Input("features.household_store", weeks=SAME_WEEK),
+        "household_type": Input("features.household_type", weeks=SAME_WEEK),
         "product": Input("features.product", weeks=SAME_WEEK),
+        "store_product": Input("features.store_product", weeks=SAME_WEEK),
+        "lines": Input("marts.fct_basket_line", weeks=PAST_YEAR),
+        "products": Input("marts.dim_product", weeks=PAST),
+        # The plan of the week itself is known before it begins.
+        "plan": Input("marts.fct_promotion", weeks=SAME_WEEK),
+        "campaigns": Input("marts.dim_campaign", weeks=PAST),
+        "targets": Input("marts.fct_campaign_target", weeks=PAST),
+        "coupons": Input("marts.fct_coupon_product", weeks=PAST),
     },
     group="ranking",
     kinds={"polars", "ducklake"},
-    weeks_per_chunk=4,
+    weeks_per_chunk=3,
     # Earlier weeks have candidates as soon as somebody backfills them.
     since=PROTOCOL.train[0],
 )
-def candidates(
-    context: TableContext,  # noqa: ARG001
-    household: pl.LazyFrame,
-    household_product: pl.LazyFrame,
-    product: pl.LazyFrame,
-) -> pl.LazyFrame:
-    return unite_candidates(
-        households=household.select("household_id", "as_of", "known_at"),
-        household_product=household_product,
-        product=product,
-        personal_order=PERSONAL_ORDER,
-        global_order=GLOBAL_ORDER,
-        personal_limit=PERSONAL_LIMIT,
-        global_limit=GLOBAL_LIMIT,
+def candidates(context: TableContext, **known: pl.LazyFrame) -> pl.LazyFrame:
+    zone = context.settings.time_zone
+    return propose(
+        Known(**known), as_ofs={w: start_of_week(w, time_zone=zone) for w in context.weeks}
     )

@@ -7,6 +7,7 @@ error here, not an undeclared column in the lake.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from checks.contracts.raw import DATA_TEAM
 from models.features import (
     HOUSEHOLD,
     HOUSEHOLD_PRODUCT,
+    HOUSEHOLD_STORE,
+    HOUSEHOLD_TYPE,
     PRODUCT,
     STORE,
     STORE_PRODUCT,
@@ -28,6 +31,7 @@ from models.features import (
 FRESHNESS_DAYS = 14
 
 _ID = {"min_value": 1, "max_value": 64}
+_TYPE = {"min_value": 1, "max_value": 200}
 _PSEUDONYM = {"min_value": 12, "max_value": 12}
 
 
@@ -71,6 +75,8 @@ _MEANINGS = {
         "units",
     ),
     "households": _count("Distinct households in the last {} days", "households"),
+    "purchases": _count("Products in baskets in the last {} days", "purchases"),
+    "habit": _Meaning("Purchases, each weighing 1/(1 + age/{} days)", unit="purchases"),
     "products": _count("Distinct products in the last {} days", "products"),
     "categories": _count(
         "Distinct categories in the last {} days, as classified at the as-of", "categories"
@@ -116,6 +122,18 @@ _MEANINGS = {
         unit="days",
         nullable=True,
     ),
+    "days_between_deviation": _Meaning(
+        "Standard deviation of the time between purchases; null for fewer than three",
+        unit="days",
+        nullable=True,
+    ),
+    "overdue": _Meaning(
+        "Days past the mean interval over its standard deviation and three days; null for one "
+        "purchase",
+        unit="ratio",
+        nullable=True,
+        checks={},
+    ),
     "days_since_last_sale": _Meaning("Since the newest sale", unit="days"),
     "days_since_first_sale": _Meaning("Since the oldest sale of the last 364 days", unit="days"),
     "recency_over_interval": _Meaning(
@@ -156,12 +174,15 @@ def _id_column(name: str) -> Any:
         "household_id": ("Pseudonym of the household", "pseudonymous", _PSEUDONYM),
         "product_id": ("Product", "public", _ID),
         "store_id": ("Store", "public", _ID),
+        "type": ("Type of product, as classified at the as-of", "public", _TYPE),
     }
     description, privacy, length = described[name]
     return column(description, privacy=privacy, str_length=length)
 
 
-def _contract(feature_set: FeatureSet, *, description: str) -> Contract:
+def _contract(
+    feature_set: FeatureSet, *, description: str, backfills: Mapping[int, str] | None = None
+) -> Contract:
     annotations: dict[str, Any] = dict.fromkeys(feature_set.keys, str)
     fields: dict[str, Any] = {key: _id_column(key) for key in feature_set.keys}
     for name in feature_set.features:
@@ -180,6 +201,8 @@ def _contract(feature_set: FeatureSet, *, description: str) -> Contract:
         key=("as_of", *feature_set.keys),
         partition_column="as_of",
         freshness_days=FRESHNESS_DAYS,
+        version=feature_set.version,
+        backfills=backfills or {},
     )
 
 
@@ -196,6 +219,14 @@ STORE_FEATURES = _contract(
 HOUSEHOLD_PRODUCT_FEATURES = _contract(
     HOUSEHOLD_PRODUCT,
     description="Habit, rhythm and price of a product that a household bought in the last year.",
+    backfills={2: "more windows, habit, and how regular and how overdue a purchase is"},
+)
+HOUSEHOLD_STORE_FEATURES = _contract(
+    HOUSEHOLD_STORE, description="How often a household visits a store: which one is its own."
+)
+HOUSEHOLD_TYPE_FEATURES = _contract(
+    HOUSEHOLD_TYPE,
+    description="Habit and rhythm of a type of product, whichever of its products it was.",
 )
 STORE_PRODUCT_FEATURES = _contract(
     STORE_PRODUCT,
@@ -207,5 +238,7 @@ FEATURES = (
     PRODUCT_FEATURES,
     STORE_FEATURES,
     HOUSEHOLD_PRODUCT_FEATURES,
+    HOUSEHOLD_STORE_FEATURES,
+    HOUSEHOLD_TYPE_FEATURES,
     STORE_PRODUCT_FEATURES,
 )

@@ -9,6 +9,8 @@ import pandera.polars as pa
 import polars as pl
 
 from checks.contracts.contract import Contract, column
+from models.ranking.candidates import NEIGHBOURS_SCORE, SOURCES
+from models.ranking.context import CONTEXT
 from models.ranking.inputs import FEATURES
 
 RANKING_TEAM = "team:ranking"
@@ -20,8 +22,6 @@ MAX_CANDIDATE_RANK = 10_000
 
 # Three reasons of a line each.
 MAX_REASON_TEXT = 400
-
-SOURCES = ("personal", "global")
 
 _ID = {"min_value": 1, "max_value": 64}
 _PSEUDONYM = {"min_value": 12, "max_value": 12}
@@ -44,32 +44,68 @@ class _Pair(pa.DataFrameModel):
         return data.lazyframe.select(pl.col("as_of").dt.weekday() == 1)
 
 
-class Candidates(_Pair):
-    """A product that may be offered to a household in a week, and which sources proposed it."""
+class _Candidates(_Pair):
+    """A product that may be offered to a household in a week, its sources and its context."""
 
     source: str = column(
         "First source, in order of strength, that proposed the pair",
         privacy="internal",
         isin=list(SOURCES),
     )
-    personal_rank: pl.Int32 = column(
-        "Place among the products the household buys most often",
-        nullable=True,
-        in_range={"min_value": 1, "max_value": MAX_CANDIDATE_RANK},
-    )
-    global_rank: pl.Int32 = column(
-        "Place among the products most households bought of late",
-        nullable=True,
-        in_range={"min_value": 1, "max_value": MAX_CANDIDATE_RANK},
-    )
-    score: float = column(
-        "Reciprocal rank fusion: sum over sources of 1/(60 + rank)", gt=0.0, le=1.0
-    )
+    score: float = column("Reciprocal rank fusion: sum over sources of 1/(60 + rank)", gt=0.0, le=1)
 
     @pa.dataframe_check(error="a source proposed the pair")
     def some_source_proposed_it(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805
         ranks = [pl.col(f"{source}_rank").is_not_null() for source in SOURCES]
         return data.lazyframe.select(pl.any_horizontal(ranks))
+
+
+# What a source's rank is a place among.
+_PLACES = {
+    "personal": "the products the household buys most often, what is recent weighing more",
+    "coupon": "the products of coupons the household holds",
+    "neighbours": "the products that it and households like it buy",
+    "promoted": "what its store promotes in the week",
+    "store": "the products most households bought of late in its store",
+    "substitute": "the most bought products of the types it buys",
+    "global": "the products most households bought of late",
+}
+
+
+def _candidates_model() -> type[_Candidates]:
+    """The model with a rank per source and the context's columns, in the order they are made."""
+    ranks = {
+        f"{source}_rank": column(
+            f"Place among {_PLACES[source]}",
+            nullable=True,
+            in_range={"min_value": 1, "max_value": MAX_CANDIDATE_RANK},
+        )
+        for source in SOURCES
+    }
+    described = {
+        NEIGHBOURS_SCORE: "TIFU-kNN score; null beyond the first places",
+        **{name: _context_description(name) for name in CONTEXT},
+    }
+    numbers = {name: column(text, nullable=True) for name, text in described.items()}
+    namespace: dict[str, Any] = {
+        "__doc__": _Candidates.__doc__,
+        "__module__": __name__,
+        "__annotations__": dict.fromkeys(ranks, pl.Int32) | dict.fromkeys(numbers, pl.Float32),
+        **ranks,
+        **numbers,
+    }
+    return type("Candidates", (_Candidates,), namespace)
+
+
+def _context_description(name: str) -> str:
+    prefix, rest = name.split("_", maxsplit=1)
+    whose = {"hc": "The household and the product's type", "sp": "The household's own store"}
+    if prefix == "plan":
+        return f"Promotion plan of the week in its own store, or over all stores: {rest}"
+    return f"{whose[prefix]}: {rest.replace('_', ' ')}"
+
+
+Candidates = _candidates_model()
 
 
 class RankedOffers(_Pair):

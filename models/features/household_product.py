@@ -10,18 +10,24 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from models.features.as_of import BUSINESS_TIME_ZONE, AsOf, for_each, resolve
-from models.features.basket_lines import entity_baskets, exact_lines
+from models.features.basket_lines import entity_baskets, exact_lines, held
 from models.features.feature_set import FeatureSet
 from models.features.windows import (
+    HALF_YEAR,
     MONTH,
     QUARTER,
+    WEEK,
     YEAR,
     count,
     days_between,
+    days_between_deviation,
     days_since,
     dollars,
     finish,
+    habit,
+    habit_of,
     named,
+    overdue,
     past,
     price_of,
     priced_at,
@@ -32,20 +38,27 @@ from models.features.windows import (
 
 KEYS = ("household_id", "product_id")
 DAYS = (MONTH, QUARTER, YEAR)
+# Half weights of habit: this month's, and this season's.
+HABITS = (20, 60)
+SHORT = (WEEK, HALF_YEAR)
 
 FEATURES = (
+    *named(("baskets",), SHORT),
     *named(("baskets", "units", "spend"), DAYS),
+    *named(("habit",), HABITS),
     "days_since_last_purchase",
     "days_since_first_purchase",
     "days_between_purchases",
+    "days_between_deviation",
     "recency_over_interval",
+    "overdue",
     "basket_share_364d",
     "last_unit_price",
     "discount_share_364d",
 )
 
 HOUSEHOLD_PRODUCT = FeatureSet(
-    name="household_product", keys=KEYS, features=FEATURES, version=1, window_days=max(DAYS)
+    name="household_product", keys=KEYS, features=FEATURES, version=2, window_days=max(DAYS)
 )
 
 
@@ -70,7 +83,12 @@ def household_product_features(
     """
     resolved = resolve(as_ofs, time_zone=time_zone)
     exact = exact_lines(lines, keep=(*KEYS, "basket_id"), as_ofs=resolved, days=max(DAYS))
-    bought = entity_baskets(exact, by=KEYS).with_columns(priced_at().alias("priced_at"))
+    bought = held(
+        entity_baskets(exact, by=KEYS).with_columns(
+            priced_at().alias("priced_at"),
+            nw.col("at").shift(1).over(*KEYS, order_by="at").alias("previous"),
+        )
+    )
     visits = entity_baskets(exact, by=("household_id",))
 
     def build(as_of: AsOf) -> nw.LazyFrame:
@@ -84,6 +102,9 @@ def household_product_features(
                 nw.col("discount_cents").sum().cast(nw.Int64),
                 nw.col("regular_cents").sum().cast(nw.Int64),
                 nw.col("priced_at").max(),
+                *(habit(as_of=as_of, days=d).alias(f"habit_{d}d") for d in HABITS),
+                *(_in_last(d, as_of=as_of).alias(f"baskets_{d}d") for d in SHORT),
+                _squared_gaps(as_of).alias("squared_gaps"),
             ],
         )
         household = (
@@ -97,15 +118,31 @@ def household_product_features(
     return nw.to_native(for_each(resolved, build))
 
 
+def _in_last(days: int, *, as_of: AsOf) -> nw.Expr:
+    inside = nw.col("at") >= as_of.window_start(days)
+    return nw.when(inside).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64).sum().cast(nw.Int64)
+
+
+def _squared_gaps(as_of: AsOf) -> nw.Expr:
+    """Over gaps inside the window: what came before it may not have been loaded."""
+    gap = nw.col("at") - nw.col("previous")
+    inside = nw.col("previous") >= as_of.window_start(YEAR)
+    return nw.when(inside).then(gap * gap).otherwise(nw.lit(0)).sum().cast(nw.Int64)
+
+
 def _features(as_of: AsOf) -> dict[str, nw.Expr]:
     year = f"baskets_{YEAR}d"
     return {
+        **{name: count(name) for name in named(("baskets",), SHORT)},
         **{name: count(name) for name in named(("baskets", "units"), DAYS)},
         **{name: dollars(nw.col(name)) for name in named(("spend",), DAYS)},
+        **{name: habit_of(name) for name in named(("habit",), HABITS)},
         "days_since_last_purchase": days_since("last_at", as_of=as_of),
         "days_since_first_purchase": days_since("first_at", as_of=as_of),
         "days_between_purchases": days_between(year),
+        "days_between_deviation": days_between_deviation(year, squares="squared_gaps"),
         "recency_over_interval": recency_over_interval(year, as_of=as_of),
+        "overdue": overdue(year, squares="squared_gaps", as_of=as_of),
         "basket_share_364d": ratio(nw.col(year), nw.col("household_baskets")),
         "last_unit_price": price_of("priced_at"),
         "discount_share_364d": ratio(nw.col("discount_cents"), nw.col("regular_cents")),

@@ -12,12 +12,17 @@ import narwhals as nw
 
 from models.features.as_of import SECONDS_PER_DAY, AsOf, utc
 
-# A week, a month, a quarter and a year of whole weeks: the shopping week is the strongest cycle.
-WEEK, MONTH, QUARTER, YEAR = 7, 28, 91, 364
+# A week, a month, a quarter, half a year and a year of whole weeks: the shopping week is the
+# strongest cycle.
+WEEK, MONTH, QUARTER, HALF_YEAR, YEAR = 7, 28, 91, 182, 364
 
 # Above any price in cents that the raw contract lets in (10^8), and 10^9 times today's seconds
 # still fits Int64.
 _PRICE_BASE = 1_000_000_000
+
+
+# A millionth of a purchase is resolution enough, and 10^6 purchases times it fits Int64.
+HABIT_UNIT = 1_000_000
 
 
 def named(measures: Iterable[str], days: Iterable[int]) -> tuple[str, ...]:
@@ -128,6 +133,21 @@ def window_sums(measures: Iterable[str], *, as_of: AsOf, days: int) -> list[nw.E
     ]
 
 
+def habit(*, as_of: AsOf, days: int) -> nw.Expr:
+    """Sum over rows of 1/(1 + age/days): how often, what is recent weighing more.
+
+    Hyperbolic, not exponential, because it is exact in integers: in units of 1/``HABIT_UNIT``.
+    """
+    scale = days * SECONDS_PER_DAY
+    age = nw.lit(as_of.seconds) - nw.col("at")
+    return ((nw.lit(HABIT_UNIT * scale) // (age + scale)).cast(nw.Int64)).sum().cast(nw.Int64)
+
+
+def habit_of(code: str) -> nw.Expr:
+    """``habit`` in purchases."""
+    return (nw.col(code).cast(nw.Float64) / float(HABIT_UNIT)).cast(nw.Float32)
+
+
 def priced_at() -> nw.Expr:
     """``at`` and the unit price in one integer, so that ``max`` finds the newest price.
 
@@ -170,6 +190,42 @@ def days_between(baskets: str) -> nw.Expr:
     return ratio(
         nw.col("last_at") - nw.col("first_at"), nw.col(baskets) - 1, scale=float(SECONDS_PER_DAY)
     )
+
+
+def days_between_deviation(baskets: str, *, squares: str) -> nw.Expr:
+    """Standard deviation of the days between consecutive baskets; null for fewer than three.
+
+    Args:
+        baskets: Number of baskets.
+        squares: Sum of the squared seconds between them.
+    """
+    gaps = nw.col(baskets) - 1
+    return nw.when(gaps > 1).then(_deviation(baskets, squares=squares)).cast(nw.Float32)
+
+
+def overdue(baskets: str, *, squares: str, as_of: AsOf) -> nw.Expr:
+    """Days past the mean interval, over its standard deviation and three days.
+
+    The three days keep a regular weekly purchase from being far overdue on the eighth day. Null
+    for one basket.
+    """
+    gaps = nw.col(baskets) - 1
+    some = nw.when(gaps > 0).then(gaps).otherwise(nw.lit(1)).cast(nw.Float64)
+    mean = (nw.col("last_at") - nw.col("first_at")).cast(nw.Float64) / some
+    late = (nw.lit(as_of.seconds) - nw.col("last_at")).cast(nw.Float64) - mean
+    days = late / float(SECONDS_PER_DAY)
+    return (
+        nw.when(gaps > 0).then(days / (_deviation(baskets, squares=squares) + 3.0)).cast(nw.Float32)
+    )
+
+
+def _deviation(baskets: str, *, squares: str) -> nw.Expr:
+    gaps = nw.col(baskets) - 1
+    some = nw.when(gaps > 0).then(gaps).otherwise(nw.lit(1)).cast(nw.Float64)
+    mean = (nw.col("last_at") - nw.col("first_at")).cast(nw.Float64) / some
+    variance = nw.col(squares).cast(nw.Float64) / some - mean * mean
+    positive = nw.when(variance > 0).then(variance).otherwise(nw.lit(0.0))
+    return positive.sqrt() / float(SECONDS_PER_DAY)
 
 
 def recency_over_interval(baskets: str, *, as_of: AsOf) -> nw.Expr:

@@ -1,20 +1,31 @@
 """Candidates: the products that may be offered to a household in a week, and where they came from.
 
-A source proposes products: to one household (``personal``) or to all of them (``global``). Each is
-a function returning one frame; ``unite`` joins any number of them into one row per pair. A new
+A source proposes products: to one household, to the households of a store, or to everybody. Each
+is a function returning one frame; ``unite`` joins any number of them into one row per pair. A new
 source is one more function and one more entry in the mapping.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 
 import polars as pl
 
+from models.ranking.neighbours import tifu_knn
 from models.ranking.order import RANK, OrderBy, top
 
 PERSONAL = "personal"
+COUPON = "coupon"
+NEIGHBOURS = "neighbours"
+PROMOTED = "promoted"
+STORE = "store"
+SUBSTITUTE = "substitute"
 GLOBAL = "global"
+# In order of strength: the first that proposed a pair is its ``source``.
+SOURCES = (PERSONAL, COUPON, NEIGHBOURS, PROMOTED, STORE, SUBSTITUTE, GLOBAL)
+
+NEIGHBOURS_SCORE = "neighbours_score"
 
 # Reciprocal rank fusion; 60 is the constant of Cormack, Clarke and Buettcher (SIGIR 2009).
 FUSION_CONSTANT = 60
@@ -69,6 +80,261 @@ def global_frequency(
         limit=limit,
         keep=("product_id",),
     ).select("product_id", "as_of", "rank")
+
+
+def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: int) -> pl.LazyFrame:
+    """The products that a household and those that buy like it buy (TIFU-kNN).
+
+    Args:
+        lines: ``household_id, product_id, basket_id, sold_at`` of the year before the as-ofs.
+        as_ofs: As-of week to its instant; only what was sold before it counts.
+        limit: Products per household and as-of.
+
+    Returns:
+        ``household_id, product_id, as_of, rank, neighbours_score``.
+    """
+    found = []
+    for as_of, instant in sorted(as_ofs.items()):
+        history = lines.filter(pl.col("sold_at") < instant).select(
+            "household_id", "product_id", "basket_id", pl.col("sold_at").alias("at")
+        )
+        if history.is_empty():
+            continue
+        best = tifu_knn(history, limit=limit)
+        found.append(
+            best.select(
+                "household_id",
+                "product_id",
+                pl.lit(as_of).alias("as_of"),
+                "rank",
+                pl.col("score").cast(pl.Float32).alias(NEIGHBOURS_SCORE),
+            )
+        )
+    return pl.concat(found).lazy() if found else _no_neighbours()
+
+
+def own_store(household_store: pl.LazyFrame) -> pl.LazyFrame:
+    """The store each household visited most in the last quarter; of equals, in the last year.
+
+    Args:
+        household_store: Feature frame with ``household_id, store_id, as_of``.
+
+    Returns:
+        ``household_id, as_of, store_id``, one row per household and as-of.
+    """
+    return (
+        household_store.sort(
+            "as_of",
+            "household_id",
+            "baskets_91d",
+            "baskets_364d",
+            "store_id",
+            descending=[False, False, True, True, False],
+        )
+        .group_by("as_of", "household_id", maintain_order=True)
+        .agg(pl.col("store_id").first())
+        .select("household_id", "as_of", "store_id")
+    )
+
+
+def store_popular(
+    stores: pl.LazyFrame, store_product: pl.LazyFrame, *, order: Sequence[OrderBy], limit: int
+) -> pl.LazyFrame:
+    """The products that most households bought of late in the household's own store.
+
+    Args:
+        stores: From ``own_store``.
+        store_product: Feature frame with ``store_id, product_id, as_of`` and the order's columns.
+        order: Households in a recent window first. Rows whose count is zero propose nothing.
+        limit: Products per store and as-of.
+
+    Returns:
+        ``household_id, product_id, as_of, rank``.
+    """
+    best = top(
+        store_product.filter(pl.col(order[0].column) > 0).select(
+            "store_id", "product_id", "as_of", *(o.column for o in order)
+        ),
+        group=("as_of", "store_id"),
+        order=order,
+        limit=limit,
+        keep=("product_id",),
+    )
+    return _of_households(stores, best)
+
+
+def promoted(
+    stores: pl.LazyFrame,
+    plan: pl.LazyFrame,
+    product: pl.LazyFrame,
+    *,
+    order: Sequence[OrderBy],
+    limit: int,
+) -> pl.LazyFrame:
+    """What the household's own store promotes in the as-of week, most bought first.
+
+    The plan of a week is known before it begins; nothing else of that week is used.
+
+    Args:
+        stores: From ``own_store``.
+        plan: ``store_id, product_id, as_of`` of what is on display or in the mailer.
+        product: Product feature frame with the order's columns.
+        order: As for ``global_frequency``.
+        limit: Products per store and as-of.
+
+    Returns:
+        ``household_id, product_id, as_of, rank``.
+    """
+    known = product.select("product_id", "as_of", *(o.column for o in order))
+    best = top(
+        plan.select("store_id", "product_id", "as_of").join(
+            known, on=["product_id", "as_of"], how="inner"
+        ),
+        group=("as_of", "store_id"),
+        order=order,
+        limit=limit,
+        keep=("product_id",),
+    )
+    return _of_households(stores, best)
+
+
+def coupon_linked(
+    coupons: pl.LazyFrame, product: pl.LazyFrame, *, order: Sequence[OrderBy], limit: int
+) -> pl.LazyFrame:
+    """Products of the coupons that a household was sent and may use in the as-of week.
+
+    Args:
+        coupons: ``household_id, product_id, as_of``, from ``active_coupons``.
+        product: Product feature frame with the order's columns.
+        order: As for ``global_frequency``.
+        limit: Products per household and as-of.
+
+    Returns:
+        ``household_id, product_id, as_of, rank``.
+    """
+    known = product.select("product_id", "as_of", *(o.column for o in order))
+    return top(
+        coupons.unique().join(known, on=["product_id", "as_of"], how="inner"),
+        group=("as_of", "household_id"),
+        order=order,
+        limit=limit,
+        keep=("product_id",),
+    ).select("household_id", "product_id", "as_of", "rank")
+
+
+def active_coupons(
+    *,
+    campaigns: pl.LazyFrame,
+    targets: pl.LazyFrame,
+    coupons: pl.LazyFrame,
+    as_ofs: Mapping[date, datetime],
+) -> pl.LazyFrame:
+    """Household, product and as-of of every coupon valid at some day of the as-of week.
+
+    Args:
+        campaigns: ``campaign_id, start_date, end_date, known_at``.
+        targets: ``campaign_id, household_id, known_at``.
+        coupons: ``campaign_id, product_id, known_at``.
+        as_ofs: As-of week to its instant; what was not known by then does not count.
+
+    Returns:
+        ``household_id, product_id, as_of``, one row each.
+    """
+    weeks = pl.LazyFrame(
+        {"as_of": list(as_ofs), "instant": list(as_ofs.values())},
+        schema={"as_of": pl.Date, "instant": pl.Datetime("us")},
+    )
+    running = weeks.join(campaigns, how="cross").filter(
+        pl.col("known_at") <= pl.col("instant"),
+        pl.col("start_date") < pl.col("as_of") + pl.duration(days=7),
+        pl.col("end_date") >= pl.col("as_of"),
+    )
+    sent = running.select("as_of", "instant", "campaign_id").join(
+        targets.select("campaign_id", "household_id", pl.col("known_at").alias("target_known")),
+        on="campaign_id",
+    )
+    return (
+        sent.filter(pl.col("target_known") <= pl.col("instant"))
+        .join(
+            coupons.select("campaign_id", "product_id", pl.col("known_at").alias("coupon_known")),
+            on="campaign_id",
+        )
+        .filter(pl.col("coupon_known") <= pl.col("instant"))
+        .select("household_id", "product_id", "as_of")
+        .unique()
+    )
+
+
+def substitutes(
+    household_type: pl.LazyFrame,
+    product: pl.LazyFrame,
+    types: pl.LazyFrame,
+    *,
+    habit: Sequence[OrderBy],
+    order: Sequence[OrderBy],
+    types_limit: int,
+    limit: int,
+) -> pl.LazyFrame:
+    """The most bought products of the types that a household buys most.
+
+    Args:
+        household_type: Feature frame with ``household_id, type, as_of`` and the habit's columns.
+        product: Product feature frame with the order's columns.
+        types: ``product_id, as_of, type``.
+        habit: Order of a household's types.
+        order: As for ``global_frequency``.
+        types_limit: Types per household and as-of.
+        limit: Products per type and as-of.
+
+    Returns:
+        ``household_id, product_id, as_of, rank``: by place in the type, then by place of the type.
+    """
+    mine = top(
+        household_type.select(
+            "household_id",
+            "as_of",
+            pl.col("type").alias("product_id"),
+            *(o.column for o in habit),
+        ),
+        group=("as_of", "household_id"),
+        order=habit,
+        limit=types_limit,
+        keep=("product_id",),
+    ).select(
+        "household_id", "as_of", pl.col("product_id").alias("type"), pl.col("rank").alias("habit")
+    )
+    known = product.select("product_id", "as_of", *(o.column for o in order)).join(
+        types.drop_nulls("type"), on=["product_id", "as_of"], how="inner"
+    )
+    best = top(known, group=("as_of", "type"), order=order, limit=limit, keep=("product_id",))
+    return (
+        mine.join(best, on=["as_of", "type"], how="inner")
+        .sort("as_of", "household_id", "rank", "habit", "product_id")
+        .select(
+            "household_id",
+            "product_id",
+            "as_of",
+            pl.int_range(1, pl.len() + 1, dtype=RANK).over("as_of", "household_id").alias("rank"),
+        )
+    )
+
+
+def _of_households(stores: pl.LazyFrame, best: pl.LazyFrame) -> pl.LazyFrame:
+    return stores.join(best, on=["as_of", "store_id"], how="inner").select(
+        "household_id", "product_id", "as_of", "rank"
+    )
+
+
+def _no_neighbours() -> pl.LazyFrame:
+    return pl.LazyFrame(
+        schema={
+            "household_id": pl.String,
+            "product_id": pl.String,
+            "as_of": pl.Date,
+            "rank": RANK,
+            NEIGHBOURS_SCORE: pl.Float32,
+        }
+    )
 
 
 def unite(households: pl.LazyFrame, sources: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
@@ -127,42 +393,4 @@ def unite(households: pl.LazyFrame, sources: Mapping[str, pl.LazyFrame]) -> pl.L
             ).alias("score"),
         )
         .sort("as_of", "household_id", "product_id")
-    )
-
-
-def candidates(
-    *,
-    households: pl.LazyFrame,
-    household_product: pl.LazyFrame,
-    product: pl.LazyFrame,
-    personal_order: Sequence[OrderBy],
-    global_order: Sequence[OrderBy],
-    personal_limit: int,
-    global_limit: int,
-) -> pl.LazyFrame:
-    """Candidates from personal and global frequency, for every as-of in ``households``.
-
-    A household without a history gets the global ones. Memory grows with the as-ofs given, about
-    100 bytes per candidate: pass a year in chunks of a few weeks.
-
-    Args:
-        households: As for ``unite``.
-        household_product: As for ``personal_frequency``.
-        product: As for ``global_frequency``.
-        personal_order: As for ``personal_frequency``.
-        global_order: As for ``global_frequency``.
-        personal_limit: Personal products per household and as-of.
-        global_limit: Global products per as-of.
-
-    Returns:
-        As ``unite``, with ``personal_rank`` and ``global_rank``.
-    """
-    return unite(
-        households,
-        {
-            PERSONAL: personal_frequency(
-                household_product, order=personal_order, limit=personal_limit
-            ),
-            GLOBAL: global_frequency(product, order=global_order, limit=global_limit),
-        },
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from models.ranking.candidates import global_frequency, unite
+from models.ranking.candidates import GLOBAL, SOURCES, global_frequency, unite
 from models.ranking.dataset import FeatureLists, examples
 from models.ranking.order import OrderBy
+from models.ranking.proposals import without_history
 
 # Stands for any household that is not known; no pseudonym contains a hyphen.
 NEWCOMER = "new-customer"
@@ -37,18 +38,16 @@ def popular_products(
         ``product_id, source`` and every feature, most popular first.
     """
     newcomer = known.with_columns(pl.lit(NEWCOMER).alias("household_id"))
-    nothing_personal = household_product.select("household_id", "product_id", "as_of").with_columns(
+    nobody = household_product.select("household_id", "product_id", "as_of").with_columns(
         pl.lit(None, dtype=pl.Int32).alias("rank")
     )
     proposed = unite(
         newcomer,
-        {
-            "personal": nothing_personal.head(0),
-            "global": global_frequency(product, order=order, limit=limit),
-        },
+        {source: nobody.head(0) for source in SOURCES}
+        | {GLOBAL: global_frequency(product, order=order, limit=limit)},
     )
     rows = examples(
-        proposed,
+        without_history(proposed),
         household=household.head(0),
         product=product,
         household_product=household_product.head(0),

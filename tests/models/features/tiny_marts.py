@@ -12,6 +12,8 @@ from models.features import (
     FEATURE_SETS,
     household_features,
     household_product_features,
+    household_store_features,
+    household_type_features,
     product_features,
     store_features,
     store_product_features,
@@ -37,6 +39,7 @@ PRODUCT_SCHEMA = {
     "product_id": pl.String,
     "brand": pl.String,
     "category": pl.String,
+    "type": pl.String,
     "known_at": pl.Datetime("us"),
 }
 PROMOTION_SCHEMA = {
@@ -87,11 +90,11 @@ LINES = [
     line("h2", "b6", "bread", ago(400), sales=9.0),
 ]
 PRODUCTS = [
-    ("milk", "Private", "DAIRY", ago(300)),
-    ("bread", "National", "BAKERY", ago(300)),
+    ("milk", "Private", "DAIRY", "MILK", ago(300)),
+    ("bread", "National", "BAKERY", "LOAF", ago(300)),
     # Known only after the as-of: must not count yet.
-    ("bread", "Private", "DAIRY", ago(-1)),
-    ("fuel", "National", "FUEL", ago(300)),
+    ("bread", "Private", "DAIRY", "MILK", ago(-1)),
+    ("fuel", "National", "FUEL", None, ago(300)),
 ]
 PROMOTIONS = [
     ("milk", "s1", MONDAY - timedelta(days=7), True, False),
@@ -119,6 +122,10 @@ def compute(name: str, frames: dict[str, Any], as_ofs: list[Any]) -> Any:
         "product": lambda: product_features(frames["lines"], as_ofs),
         "store": lambda: store_features(frames["lines"], as_ofs),
         "household_product": lambda: household_product_features(frames["lines"], as_ofs),
+        "household_store": lambda: household_store_features(frames["lines"], as_ofs),
+        "household_type": lambda: household_type_features(
+            frames["lines"], as_ofs, products=frames["products"]
+        ),
         "store_product": lambda: store_product_features(
             frames["lines"], as_ofs, promotions=frames["promotions"]
         ),
