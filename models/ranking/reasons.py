@@ -62,7 +62,8 @@ class Idea:
         name: For people who read the grouping.
         pattern: Of the names of its features; the first idea that matches has the feature.
         phrases: The first that applies is said.
-        otherwise: Said when none applies; true of any row that the idea raised.
+        otherwise: Said when none applies and no other idea has anything to say; true of any row
+            that the idea raised.
     """
 
     name: str
@@ -117,7 +118,7 @@ IDEAS = (
     Idea(
         "neighbours",
         r"knn|als_|_als|^als|neighbour|similar|collaborative|embedding|tifu|up_cf|lookalike",
-        (),
+        (Phrase("Households that shop like you buy it"),),
         "Households that shop like you buy it",
     ),
     Idea(
@@ -377,7 +378,8 @@ def reasons(
         limit: Reasons per row. A row has fewer where fewer ideas raised its score.
 
     Returns:
-        One list per row; no text twice in a row.
+        One list per row; no text twice in a row. Ideas whose phrases are not true of the row are
+        passed over, unless there are no others.
     """
     groups = grouping(tuple(features))
     amounts = by_idea(contributions(booster, matrix), groups)[:, :-1]
@@ -394,23 +396,25 @@ def _row(
     groups: Grouping, values: list[float], places: list[int], positive: list[bool], *, limit: int
 ) -> list[str]:
     said: list[str] = []
-    for place in places:
-        if len(said) == limit or not positive[place]:
-            break
+    raised = [place for place in places if positive[place]]
+    for place in raised:
         text = _text(groups, place, values)
-        if text not in said:
+        if text is not None and text not in said:
             said.append(text)
-    return said
+            if len(said) == limit:
+                break
+    # A vague reason is better than none, and worse than a lighter one that tells something.
+    return said or [groups.ideas[place].otherwise for place in raised[:1]]
 
 
-def _text(groups: Grouping, place: int, values: list[float]) -> str:
+def _text(groups: Grouping, place: int, values: list[float]) -> str | None:
     for placed in groups.phrases[place]:
         used = [values[i] for i in placed.used]
         if any(map(math.isnan, used)) or not all(math.isnan(values[i]) for i in placed.missing):
             continue
         if placed.phrase.when(*used):
             return placed.phrase.text.format(*used)
-    return groups.ideas[place].otherwise
+    return None
 
 
 def explained(
