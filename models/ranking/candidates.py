@@ -199,70 +199,70 @@ def promoted(
 
 
 def coupon_linked(
-    coupons: pl.LazyFrame, product: pl.LazyFrame, *, order: Sequence[OrderBy], limit: int
+    *,
+    campaigns: pl.LazyFrame,
+    targets: pl.LazyFrame,
+    coupons: pl.LazyFrame,
+    product: pl.LazyFrame,
+    as_ofs: Mapping[date, datetime],
+    order: Sequence[OrderBy],
+    limit: int,
 ) -> pl.LazyFrame:
     """Products of the coupons that a household was sent and may use in the as-of week.
 
+    Of each campaign the best ``limit`` products are taken before they meet its households: one
+    campaign may have ten thousand of either.
+
     Args:
-        coupons: ``household_id, product_id, as_of``, from ``active_coupons``.
+        campaigns: ``campaign_id, start_date, end_date, known_at``.
+        targets: ``campaign_id, household_id, known_at``.
+        coupons: ``campaign_id, product_id, known_at``.
         product: Product feature frame with the order's columns.
+        as_ofs: As-of week to its instant; what was not known by then does not count.
         order: As for ``global_frequency``.
         limit: Products per household and as-of.
 
     Returns:
         ``household_id, product_id, as_of, rank``.
     """
-    known = product.select("product_id", "as_of", *(o.column for o in order))
+    weeks = pl.LazyFrame(
+        {"as_of": list(as_ofs), "instant": list(as_ofs.values())},
+        schema={"as_of": pl.Date, "instant": pl.Datetime("us")},
+    )
+    running = (
+        weeks.join(campaigns, how="cross")
+        .filter(
+            pl.col("known_at") <= pl.col("instant"),
+            pl.col("start_date") < pl.col("as_of") + pl.duration(days=7),
+            pl.col("end_date") >= pl.col("as_of"),
+        )
+        .select("as_of", "instant", "campaign_id")
+    )
+
+    def known(frame: pl.LazyFrame, column: str) -> pl.LazyFrame:
+        joined = running.join(frame.select("campaign_id", column, "known_at"), on="campaign_id")
+        return (
+            joined.filter(pl.col("known_at") <= pl.col("instant"))
+            .select("as_of", "campaign_id", column)
+            .unique()
+        )
+
+    popular = product.select("product_id", "as_of", *(o.column for o in order))
+    best = top(
+        known(coupons, "product_id").join(popular, on=["product_id", "as_of"], how="inner"),
+        group=("as_of", "campaign_id"),
+        order=order,
+        limit=limit,
+        keep=("product_id", *(o.column for o in order)),
+    ).drop("rank")
+    offered = known(targets, "household_id").join(best, on=["as_of", "campaign_id"], how="inner")
     return top(
-        coupons.unique().join(known, on=["product_id", "as_of"], how="inner"),
+        offered.drop("campaign_id").unique(),
         group=("as_of", "household_id"),
         order=order,
         limit=limit,
         keep=("product_id",),
     ).select("household_id", "product_id", "as_of", "rank")
-
-
-def active_coupons(
-    *,
-    campaigns: pl.LazyFrame,
-    targets: pl.LazyFrame,
-    coupons: pl.LazyFrame,
-    as_ofs: Mapping[date, datetime],
-) -> pl.LazyFrame:
-    """Household, product and as-of of every coupon valid at some day of the as-of week.
-
-    Args:
-        campaigns: ``campaign_id, start_date, end_date, known_at``.
-        targets: ``campaign_id, household_id, known_at``.
-        coupons: ``campaign_id, product_id, known_at``.
-        as_ofs: As-of week to its instant; what was not known by then does not count.
-
-    Returns:
-        ``household_id, product_id, as_of``, one row each.
-    """
-    weeks = pl.LazyFrame(
-        {"as_of": list(as_ofs), "instant": list(as_ofs.values())},
-        schema={"as_of": pl.Date, "instant": pl.Datetime("us")},
-    )
-    running = weeks.join(campaigns, how="cross").filter(
-        pl.col("known_at") <= pl.col("instant"),
-        pl.col("start_date") < pl.col("as_of") + pl.duration(days=7),
-        pl.col("end_date") >= pl.col("as_of"),
-    )
-    sent = running.select("as_of", "instant", "campaign_id").join(
-        targets.select("campaign_id", "household_id", pl.col("known_at").alias("target_known")),
-        on="campaign_id",
-    )
-    return (
-        sent.filter(pl.col("target_known") <= pl.col("instant"))
-        .join(
-            coupons.select("campaign_id", "product_id", pl.col("known_at").alias("coupon_known")),
-            on="campaign_id",
-        )
-        .filter(pl.col("coupon_known") <= pl.col("instant"))
-        .select("household_id", "product_id", "as_of")
-        .unique()
-    )
 
 
 def substitutes(

@@ -63,9 +63,6 @@ def propose(known: Known, *, as_ofs: Mapping[date, datetime]) -> pl.LazyFrame:
         as_ofs=as_ofs,
         limit=inputs.NEIGHBOURS_LIMIT,
     )
-    active = sources.active_coupons(
-        campaigns=known.campaigns, targets=known.targets, coupons=known.coupons, as_ofs=as_ofs
-    )
     united = sources.unite(
         households,
         {
@@ -73,7 +70,13 @@ def propose(known: Known, *, as_ofs: Mapping[date, datetime]) -> pl.LazyFrame:
                 known.household_product, order=inputs.PERSONAL_ORDER, limit=inputs.PERSONAL_LIMIT
             ),
             sources.COUPON: sources.coupon_linked(
-                active, known.product, order=inputs.GLOBAL_ORDER, limit=inputs.COUPON_LIMIT
+                campaigns=known.campaigns,
+                targets=known.targets,
+                coupons=known.coupons,
+                product=known.product,
+                as_ofs=as_ofs,
+                order=inputs.GLOBAL_ORDER,
+                limit=inputs.COUPON_LIMIT,
             ),
             sources.NEIGHBOURS: close.drop(sources.NEIGHBOURS_SCORE),
             sources.PROMOTED: sources.promoted(
