@@ -19,6 +19,7 @@ import polars as pl
 from models.ranking.als import als as als_scores
 from models.ranking.basket_history import BasketHistory, basket_history, sorted_enums
 from models.ranking.cadence import repeat_cadence as cadence_scores
+from models.ranking.neighbours import TIFU, UPCF, TifuParams, UpcfParams
 from models.ranking.neighbours import tifu_knn as tifu_knn_scores
 from models.ranking.neighbours import up_cf as up_cf_scores
 from models.ranking.order import RANK, OrderBy, top
@@ -157,32 +158,38 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 )
 
 
-def tifu_knn(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+def tifu_knn(
+    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, params: TifuParams = TIFU
+) -> pl.DataFrame:
     """TIFU-kNN (Hu et al., SIGIR 2020), filled up to k by global top frequency.
 
     Args:
         baskets: From ``basket_lines``.
         events: As for ``g_topfreq``.
         k: Length of a ranking.
+        params: Of the method.
     """
 
     def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
-        return tifu_knn_scores(past, households=households, limit=k)
+        return tifu_knn_scores(past, households=households, limit=k, params=params)
 
     return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
 
 
-def up_cf(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+def up_cf(
+    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, params: UpcfParams = UPCF
+) -> pl.DataFrame:
     """UP-CF (Faggioli et al., UMAP 2020), filled up to k by global top frequency.
 
     Args:
         baskets: As for ``tifu_knn``.
         events: As for ``g_topfreq``.
         k: Length of a ranking.
+        params: Of the method.
     """
 
     def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
-        return up_cf_scores(past, households=households, limit=k)
+        return up_cf_scores(past, households=households, limit=k, params=params)
 
     return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
 

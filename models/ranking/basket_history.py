@@ -117,23 +117,45 @@ def basket_history(history: pl.DataFrame) -> BasketHistory:
             (pl.len() - 1 - pl.int_range(pl.len())).over("household_id").cast(pl.Int32).alias("ago")
         )
     )
-    numbered = (
-        rows.join(
-            baskets.select("household_id", "basket_id", "ago"),
-            on=["household_id", "basket_id"],
-            how="left",
-        )
-        .select("household_id", "product_id", "ago")
+    numbered = rows.join(
+        baskets.select("household_id", "basket_id", "ago"),
+        on=["household_id", "basket_id"],
+        how="left",
+    )
+    return _history(numbered, households=households, products=products)
+
+
+def numbered_history(history: pl.DataFrame) -> BasketHistory:
+    """As ``basket_history`` for baskets that are numbered already.
+
+    Args:
+        history: ``household_id, product_id`` (Enums of sorted texts), ``ago``; every basket of a
+            household is there.
+    """
+    household, households = _positions(history["household_id"])
+    product, products = _positions(history["product_id"])
+    numbered = pl.DataFrame([household, product, history["ago"].cast(pl.Int32)])
+    return _history(numbered, households=households, products=products)
+
+
+def _history(
+    numbered: pl.DataFrame, *, households: pl.Series, products: pl.Series
+) -> BasketHistory:
+    rows = (
+        numbered.select("household_id", "product_id", "ago")
         .unique()
         .sort("household_id", "product_id", "ago")
     )
+    household, ago = rows["household_id"].to_numpy(), rows["ago"].to_numpy()
+    baskets = np.zeros(households.len(), dtype=np.int64)
+    np.maximum.at(baskets, household, ago + 1)
     return BasketHistory(
         households=households,
         products=products,
-        household=numbered["household_id"].to_numpy(),
-        product=numbered["product_id"].to_numpy(),
-        ago=numbered["ago"].to_numpy(),
-        baskets=np.bincount(baskets["household_id"].to_numpy(), minlength=households.len()),
+        household=household,
+        product=rows["product_id"].to_numpy(),
+        ago=ago,
+        baskets=baskets,
     )
 
 
