@@ -3,20 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 
 import dagster as dg
 import polars as pl
 
 from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset
+from assets.evaluation.systems import probabilities
 from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import SAME_WEEK
 from assets.training.offer_ranker import NAME
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
 from models.calendar import start_of_week
-from models.ranking import calibration, xgboost_ranker
+from models.ranking import xgboost_ranker
 from models.ranking.dataset import examples
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.newcomer import popular_products
@@ -29,8 +28,6 @@ from resources.settings import PROJECT
 
 # Offers stored per household and week; a request may ask for up to 100.
 OFFERS = 20
-# Beside the model where it was stored, if there was enough to learn them from.
-PROBABILITY_FILES = ("classifier.ubj", "calibration.json")
 _PACKAGING_TIMEOUT_S = 300
 
 
@@ -73,21 +70,7 @@ def ranked_offers(
         rank_scored(scored, k=OFFERS, model_version=stored.version),
         rows,
         booster=booster,
-        probability=_probability(stored),
-    )
-
-
-def _probability(
-    stored: model_registry.StoredModel,
-) -> Callable[[pl.DataFrame], pl.Series] | None:
-    """From examples to probabilities, if the model was stored with a calibrated classifier."""
-    classifier, fitted = (stored.folder / name for name in PROBABILITY_FILES)
-    if not (classifier.exists() and fitted.exists()):
-        return None
-    return partial(
-        calibration.probabilities,
-        classifier.read_bytes(),
-        calibration.Calibration.from_json(fitted.read_text(encoding="utf-8")),
+        probability=probabilities(stored),
     )
 
 
