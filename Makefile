@@ -14,7 +14,7 @@ export DAGSTER_EVENT_BATCH_SIZE ?= 1000
 export _RJEM_MALLOC_CONF ?= dirty_decay_ms:20000,muzzy_decay_ms:20000
 
 .DEFAULT_GOAL := help
-.PHONY: help install extras demo dev serve test test-fast lint format types plan run reap lock graph contracts bench clean
+.PHONY: help install extras demo dev serve test test-fast lint format types plan run tune reap lock graph contracts bench clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ plan: install ## What would be re-materialised and why; runs nothing
 	@$(BIN)/python -m liftgraph plan
 
 run: install ## Materialise what is stale
+	@$(BIN)/python -m liftgraph run
+
+tune: install ## The full search (LIFTGRAPH_TRIALS, 60 unless set), a new training, and what follows
+	@LIFTGRAPH_TRIALS=$${LIFTGRAPH_TRIALS:-60} $(BIN)/python -m dagster asset materialize --select 'key:"models/offer_ranker"' -m definitions
 	@$(BIN)/python -m liftgraph run
 
 reap: install ## Fail runs whose process is gone

@@ -20,8 +20,8 @@ from models.ranking.xgboost_ranker import to_matrix
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-# As many as XGBoost gets.
-MAX_BIN = 127
+# As many as XGBoost gets, less the one that LightGBM keeps for what is missing.
+MAX_BIN = 63
 
 # Given to the data as well as to training: LightGBM refuses data made with other ones.
 _DATA_PARAMS: Mapping[str, Any] = {
@@ -40,12 +40,13 @@ FIXED_PARAMS: Mapping[str, Any] = {
     "force_row_wise": True,
 }
 
-DEFAULT_ROUNDS = 60
+# As many as XGBoost gets.
+DEFAULT_ROUNDS = 50
 
 # A sound start before any tuning.
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "learning_rate": 0.15,
-    "num_leaves": 31,
+    "num_leaves": 16,
     "min_data_in_leaf": 100,
     "lambda_l2": 5.0,
     "feature_fraction": 0.8,

@@ -16,10 +16,10 @@ from models.ranking.study import StudyResult
 from models.ranking.tuning import judge, sample_households, tune
 
 # A trial on a sample of households orders parameters as the whole does, in a fraction of the time.
-TUNING_HOUSEHOLDS = 500
+TUNING_HOUSEHOLDS = 300
 
 # The models that are compared, and that probabilities are mapped on, learn from these many.
-JUDGED_HOUSEHOLDS = 1200
+JUDGED_HOUSEHOLDS = 800
 
 CALIBRATION_FILE = "calibration.json"
 

@@ -28,8 +28,8 @@ FIXED_PARAMS: Mapping[str, Any] = {
     "verbosity": 1,
 }
 
-# More negatives, or more trees, order the tuning weeks no better and cost as much more.
-NEGATIVES_PER_POSITIVE = 8.0
+# As many as the rankers get.
+NEGATIVES_PER_POSITIVE = 5.0
 DEFAULT_ROUNDS = 50
 
 # A sound start before any tuning.
