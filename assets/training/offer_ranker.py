@@ -66,6 +66,7 @@ def offer_ranker(
         storage=settings.study_url,
         seed=settings.seed,
         trials=settings.trials,
+        threads=settings.threads,
         on_step=progress.info,
     )
     version = hashlib.sha256(training.model).hexdigest()[:12]

@@ -38,8 +38,9 @@ class Family:
         defaults: A sound start, and the first trial of every search.
         rounds: Trees, or passes over the data.
         identity: What else a trained model depends on, as JSON values.
-        prepare: ``(examples, features, seed)`` to the form the family learns from.
-        fit: ``(prepared, params, rounds, seed)`` to a model's bytes.
+        prepare: ``(examples, features, seed, threads)`` to the form the family learns from.
+        fit: ``(prepared, params, rounds, seed, threads)`` to a model's bytes, the same for any
+            number of threads.
         score: Model and examples to scores, larger is better.
     """
 
@@ -49,8 +50,8 @@ class Family:
     defaults: Mapping[str, Any]
     rounds: int
     identity: Mapping[str, Any]
-    prepare: Callable[[pl.DataFrame, Sequence[str], int], Any]
-    fit: Callable[[Any, Mapping[str, Any], int, int], bytes]
+    prepare: Callable[[pl.DataFrame, Sequence[str], int, int], Any]
+    fit: Callable[[Any, Mapping[str, Any], int, int, int], bytes]
     score: Callable[[bytes, pl.DataFrame], pl.Series]
 
     def train(
@@ -60,9 +61,11 @@ class Family:
         features: Sequence[str],
         params: Mapping[str, Any],
         seed: int,
+        threads: int,
     ) -> bytes:
         """Learn from labelled examples, sorted as ``dataset.examples`` does."""
-        return self.fit(self.prepare(examples, features, seed), params, self.rounds, seed)
+        prepared = self.prepare(examples, features, seed, threads)
+        return self.fit(prepared, params, self.rounds, seed, threads)
 
 
 def _thin(examples: pl.DataFrame, *, seed: int) -> pl.DataFrame:
@@ -90,11 +93,11 @@ XGBOOST = Family(
         "fixed": dict(xgboost_ranker.FIXED_PARAMS),
         "negatives": NEGATIVES_PER_POSITIVE,
     },
-    prepare=lambda rows, features, seed: xgboost_ranker.prepare(
-        _thin(rows, seed=seed), features=features
+    prepare=lambda rows, features, seed, threads: xgboost_ranker.prepare(
+        _thin(rows, seed=seed), features=features, threads=threads
     ),
-    fit=lambda data, params, rounds, seed: xgboost_ranker.fit(
-        data, params=params, rounds=rounds, seed=seed
+    fit=lambda data, params, rounds, seed, threads: xgboost_ranker.fit(
+        data, params=params, rounds=rounds, seed=seed, threads=threads
     ),
     score=xgboost_ranker.score_frame,
 )
@@ -109,11 +112,11 @@ CLASSIFIER = Family(
         "fixed": dict(xgboost_classifier.FIXED_PARAMS),
         "negatives": xgboost_classifier.NEGATIVES_PER_POSITIVE,
     },
-    prepare=lambda rows, features, seed: xgboost_classifier.prepare(
-        rows, features=features, seed=seed
+    prepare=lambda rows, features, seed, threads: xgboost_classifier.prepare(
+        rows, features=features, seed=seed, threads=threads
     ),
-    fit=lambda data, params, rounds, seed: xgboost_classifier.fit(
-        data, params=params, rounds=rounds, seed=seed
+    fit=lambda data, params, rounds, seed, threads: xgboost_classifier.fit(
+        data, params=params, rounds=rounds, seed=seed, threads=threads
     ),
     score=xgboost_classifier.score_frame,
 )
@@ -136,11 +139,11 @@ LIGHTGBM = Family(
         "fixed": dict(lightgbm_ranker.FIXED_PARAMS),
         "negatives": NEGATIVES_PER_POSITIVE,
     },
-    prepare=lambda rows, features, seed: lightgbm_ranker.prepare(
-        _thin(rows, seed=seed), features=features
+    prepare=lambda rows, features, seed, threads: lightgbm_ranker.prepare(
+        _thin(rows, seed=seed), features=features, threads=threads
     ),
-    fit=lambda data, params, rounds, seed: lightgbm_ranker.fit(
-        data, params=params, rounds=rounds, seed=seed
+    fit=lambda data, params, rounds, seed, threads: lightgbm_ranker.fit(
+        data, params=params, rounds=rounds, seed=seed, threads=threads
     ),
     score=lightgbm_ranker.score_frame,
 )
@@ -162,8 +165,10 @@ NEURAL = Family(
         "clip": neural_ranker.CLIP,
         "negatives": neural_ranker.NEGATIVES_PER_POSITIVE,
     },
-    prepare=lambda rows, features, seed: neural_ranker.prepare(rows, features=features, seed=seed),
-    fit=lambda data, params, rounds, seed: neural_ranker.fit(
+    prepare=lambda rows, features, seed, _: neural_ranker.prepare(
+        rows, features=features, seed=seed
+    ),
+    fit=lambda data, params, rounds, seed, _: neural_ranker.fit(
         data, params=params, epochs=rounds, seed=seed
     ),
     score=neural_ranker.score_frame,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,14 @@ STARTUP_TRIALS = 4
 
 # Trials that must have run to their end before others are held against their median.
 WARM_UP_TRIALS = 4
+
+
+# Optuna looks whether its tables exist and then makes them; two searches at once would make them
+# twice.
+_MAKING_TABLES = threading.Lock()
+
+# What a write of a trial waits for another search's.
+_BUSY_S = 60
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,8 @@ def search(
     """
     if trials < 1:
         raise ValueError(f"search(): {trials} trials asked for; give 1 or more")
-    backend = optuna.storages.RDBStorage(storage)
+    with _MAKING_TABLES:
+        backend = optuna.storages.RDBStorage(storage, engine_kwargs=_patient(storage))
     try:
         study = optuna.create_study(
             storage=backend,
@@ -150,6 +160,10 @@ def search(
     finally:
         backend.remove_session()
         backend.engine.dispose()
+
+
+def _patient(storage: str) -> dict[str, Any]:
+    return {"connect_args": {"timeout": _BUSY_S}} if storage.startswith("sqlite") else {}
 
 
 def _value(

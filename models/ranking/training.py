@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -59,13 +61,15 @@ def train(
     storage: str,
     seed: int,
     trials: int,
+    threads: int,
     families: Sequence[Family] = FAMILIES,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Tune each family, judge all on the validation weeks, and train each on all weeks.
 
     The judged models have not seen the validation weeks; the stored ones have. Probabilities are
-    mapped on the lists of the judged models.
+    mapped on the lists of the judged models. Families are worked on side by side; what comes out
+    does not depend on it.
 
     Args:
         examples: Labelled examples of both lists of as-ofs, sorted as ``dataset.examples`` does.
@@ -77,14 +81,22 @@ def train(
         storage: SQLAlchemy address of the studies.
         seed: Of everything that is drawn.
         trials: Of each family.
+        threads: To use in all.
         families: The served one and the classifier among them.
         on_step: Told in words what was done.
 
     Raises:
         ValueError: As ``tune``, ``select`` and the families say.
     """
-    studies = {
-        family.name: tune(
+    kept = sample_households(examples["household_id"], size=JUDGED_HOUSEHOLDS, seed=seed)
+    learned = examples.filter(
+        pl.col("as_of").is_in(list(tuning_train)) & pl.col("household_id").is_in(kept.implode())
+    )
+    unseen = examples.filter(pl.col("as_of").is_in(list(validation)))
+    workers = min(threads, len(families))
+
+    def one(family: Family) -> _Trained:
+        study = tune(
             examples,
             family=family,
             purchases=purchases,
@@ -99,29 +111,43 @@ def train(
             households=TUNING_HOUSEHOLDS,
             on_trial=_told(on_step, family=family.name, trials=trials),
         )
-        for family in families
-    }
-    kept = sample_households(examples["household_id"], size=JUDGED_HOUSEHOLDS, seed=seed)
-    learned = examples.filter(
-        pl.col("as_of").is_in(list(tuning_train)) & pl.col("household_id").is_in(kept.implode())
+        fitted = partial(
+            family.train,
+            features=features,
+            params=study.params,
+            seed=seed,
+            threads=threads // workers,
+        )
+        scores = family.score(fitted(learned), unseen)
+        model = fitted(examples)
+        on_step(f"training: {family.name} on all weeks, {len(model):,} bytes")
+        return _Trained(study=study, scores=scores, model=model)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        trained = dict(zip((f.name for f in families), pool.map(one, families), strict=True))
+    scores = {name: family.scores for name, family in trained.items()}
+    selection = select(
+        {name: judge(scored, unseen, truth=purchases) for name, scored in scores.items()},
+        seed=seed,
     )
-    unseen = examples.filter(pl.col("as_of").is_in(list(validation)))
-    scores: dict[str, pl.Series] = {}
-    judged: dict[str, pl.DataFrame] = {}
-    files: dict[str, bytes] = {}
-    for family in families:
-        params = studies[family.name].params
-        model = family.train(learned, features=features, params=params, seed=seed)
-        scores[family.name] = family.score(model, unseen)
-        judged[family.name] = judge(scores[family.name], unseen, truth=purchases)
-        files[family.file] = family.train(examples, features=features, params=params, seed=seed)
-        on_step(f"training: {family.name} on all weeks, {len(files[family.file]):,} bytes")
-    selection = select(judged, seed=seed)
     on_step(f"selection: {selection.reason}")
+    files = {family.file: trained[family.name].model for family in families}
     offers = served(unseen, ranking=scores[XGBOOST.name], log_odds=scores[CLASSIFIER.name])
     calibration = _calibration(offers, files)
     on_step(f"calibration: {calibration}")
-    return Training(files=files, studies=studies, selection=selection, calibration=calibration)
+    return Training(
+        files=files,
+        studies={name: family.study for name, family in trained.items()},
+        selection=selection,
+        calibration=calibration,
+    )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    study: StudyResult
+    scores: pl.Series
+    model: bytes
 
 
 def _calibration(offers: pl.DataFrame, files: dict[str, bytes]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def tune(
     seed: int,
     trials: int,
     households: int | None = None,
+    threads: int = 1,
     on_trial: OnTrial | None = None,
 ) -> StudyResult:
     """Search the parameters with which a family ranks the validation weeks best by NDCG@10.
@@ -58,6 +59,7 @@ def tune(
         seed: Of the sample of households, of the sampler and of training.
         trials: Finished trials to reach.
         households: Households to sample; all by default.
+        threads: Of each trial; on a sample more than one wait for each other longer than they work.
         on_trial: Called after each trial of this process.
 
     Raises:
@@ -88,8 +90,8 @@ def tune(
 
     def value(part: str, rows: pl.DataFrame, params: Params) -> float:
         if part not in prepared:
-            prepared[part] = family.prepare(rows, features, seed)
-        model = family.fit(prepared[part], params, family.rounds, seed)
+            prepared[part] = family.prepare(rows, features, seed, threads)
+        model = family.fit(prepared[part], params, family.rounds, seed, threads)
         return ndcg(family.score(model, validation), validation, truth=truth)
 
     def objective(params: Params) -> Generator[float, None, float]:
