@@ -132,7 +132,8 @@ _MEANINGS = {
         "purchase",
         unit="ratio",
         nullable=True,
-        checks={},
+        # Half a year early and perfectly regular, over three days.
+        checks={"ge": -122},
     ),
     "days_since_last_sale": _Meaning("Since the newest sale", unit="days"),
     "days_since_first_sale": _Meaning("Since the oldest sale of the last 364 days", unit="days"),

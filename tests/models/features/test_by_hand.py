@@ -192,6 +192,30 @@ def test_before_all_data_there_is_nothing(name: str, marts: Marts) -> None:
     assert collected(name, marts, [date(2015, 1, 5)]).is_empty()
 
 
+TYPES = pl.DataFrame({"product_id": ["milk", "bread"], "type": ["MILK", "LOAF"]})
+
+
+def test_habit_and_rhythm_of_a_product(marts: Marts) -> None:
+    frame = collected("household_product", marts, [MONDAY])
+    (milk,) = frame.filter(household_id="h1", product_id="milk").to_dicts()
+    # Bought 3, 13 and 63 days ago.
+    assert (milk["baskets_7d"], milk["baskets_182d"]) == (1, 3)
+    assert milk["habit_20d"] == pytest.approx(20 / 23 + 20 / 33 + 20 / 83, rel=1e-3)
+    # Gaps of 50 and 10 days: mean 30, deviation 20; 3 days since is 27 short of the mean.
+    assert milk["days_between_deviation"] == pytest.approx(20, rel=1e-3)
+    assert milk["overdue"] == pytest.approx(-27 / 23, rel=1e-3)
+    (bread,) = frame.filter(household_id="h1", product_id="bread").to_dicts()
+    assert bread["days_between_deviation"] is None
+    assert bread["overdue"] is None
+
+
+def test_rhythm_of_a_type_and_own_stores(marts: Marts) -> None:
+    typed = collected("household_type", marts, [MONDAY]).filter(household_id="h1")
+    assert dict(typed.select("type", "purchases_364d").rows()) == {"MILK": 3, "LOAF": 1}
+    visits = collected("household_store", marts, [MONDAY]).filter(household_id="h1")
+    assert dict(visits.select("store_id", "baskets_28d").rows()) == {"s1": 1, "s2": 1}
+
+
 @pytest.mark.parametrize("name", list(FEATURE_SETS))
 def test_one_row_per_entity_and_as_of(name: str, marts: Marts) -> None:
     # A second version known at the same time must not double a household's rows.
@@ -201,8 +225,13 @@ def test_one_row_per_entity_and_as_of(name: str, marts: Marts) -> None:
     keys = list(FEATURE_SETS[name].keys)
     days = FEATURE_SETS[name].window_days
     for as_of, instant in zip(as_ofs, (WEEK_BEFORE, INSTANT), strict=True):
-        known = marts["lines"].filter(
-            pl.col("sold_at") < instant, pl.col("sold_at") >= instant - timedelta(days=days)
+        known = (
+            marts["lines"]
+            .filter(
+                pl.col("sold_at") < instant, pl.col("sold_at") >= instant - timedelta(days=days)
+            )
+            .join(TYPES, on="product_id", how="left")
+            .filter(pl.col("type").is_not_null() if "type" in keys else True)
         )
         ours = frame.filter(pl.col("as_of") == as_of)
         assert ours.height == known.select(keys).n_unique()

@@ -36,7 +36,9 @@ VALUES = {
     ("household", 1): "6cc3575fe1699128",
     ("product", 1): "1fb2bb84cd6d02dc",
     ("store", 1): "3da735cf532e4123",
-    ("household_product", 1): "96e1dc940b2f41d6",
+    ("household_product", 2): "fdb3fb6fc1422fa1",
+    ("household_store", 1): "82fb50d7e5f37442",
+    ("household_type", 1): "6b13c4db58e80eeb",
     ("store_product", 1): "0d279944f0f2bdc6",
 }
 

@@ -46,6 +46,7 @@ future_versions = st.lists(
         products,
         st.sampled_from(["Private", "National", None]),
         st.sampled_from(["DAIRY", "OTHER", None]),
+        st.sampled_from(["MILK", "LOAF", None]),
         st.integers(min_value=1, max_value=60 * 86_400).map(
             lambda s: INSTANT + timedelta(seconds=s)
         ),
@@ -109,7 +110,10 @@ def test_the_test_above_can_fail(name: str, marts: Marts) -> None:
     """A changed past row does change the features, through the same comparison."""
     past = past_of(marts)
     changed = dict(past)
-    changed["lines"] = lines_of([(*r[:5], r[5] + 1.0, *r[6:]) for r in past["lines"].rows()])
+    hour = timedelta(hours=1)
+    changed["lines"] = lines_of(
+        [(*r[:5], r[5] + 1.0, *r[6:9], r[9] - hour) for r in past["lines"].rows()]
+    )
     with pytest.raises(AssertionError):
         assert_frame_equal(
             collected(name, changed, [MONDAY]), collected(name, past, [MONDAY]), check_exact=True

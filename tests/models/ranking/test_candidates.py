@@ -7,7 +7,20 @@ import pytest
 
 from checks.contracts.contract import validate
 from checks.contracts.ranking import CANDIDATES
-from models.ranking.candidates import candidates, unite
+from models.ranking.candidates import (
+    NEIGHBOURS_SCORE,
+    SOURCES,
+    coupon_linked,
+    global_frequency,
+    neighbours,
+    own_store,
+    personal_frequency,
+    promoted,
+    store_popular,
+    substitutes,
+    unite,
+)
+from models.ranking.context import CONTEXT
 from models.ranking.order import OrderBy, top
 
 W1, W2 = date(2017, 1, 9), date(2017, 1, 16)
@@ -45,22 +58,26 @@ def products(*rows: tuple[str, date, int]) -> pl.LazyFrame:
 
 
 def build(personal: int = 2, everybody: int = 2) -> pl.DataFrame:
-    return candidates(
-        households=households((ANN, W1), (BOB, W1), (NEW, W1), (ANN, W2)),
-        household_product=pairs(
-            (ANN, "tea", W1, 3, 9.0),
-            (ANN, "milk", W1, 3, 2.0),
-            (ANN, "bread", W1, 1, 1.0),
-            (BOB, "soap", W1, 2, 5.0),
-            (BOB, "salt", W1, 2, 5.0),
-            (BOB, "never", W1, 0, None),
-            (ANN, "tea", W2, 4, 1.0),
-        ),
-        product=products(("milk", W1, 9), ("eggs", W1, 5), ("ham", W1, 5), ("jam", W2, 7)),
-        personal_order=(OrderBy("count"), OrderBy("days", descending=False)),
-        global_order=(OrderBy("homes"),),
-        personal_limit=personal,
-        global_limit=everybody,
+    habits = pairs(
+        (ANN, "tea", W1, 3, 9.0),
+        (ANN, "milk", W1, 3, 2.0),
+        (ANN, "bread", W1, 1, 1.0),
+        (BOB, "soap", W1, 2, 5.0),
+        (BOB, "salt", W1, 2, 5.0),
+        (BOB, "never", W1, 0, None),
+        (ANN, "tea", W2, 4, 1.0),
+    )
+    popular = products(("milk", W1, 9), ("eggs", W1, 5), ("ham", W1, 5), ("jam", W2, 7))
+    return unite(
+        households((ANN, W1), (BOB, W1), (NEW, W1), (ANN, W2)),
+        {
+            "personal": personal_frequency(
+                habits,
+                order=(OrderBy("count"), OrderBy("days", descending=False)),
+                limit=personal,
+            ),
+            "global": global_frequency(popular, order=(OrderBy("homes"),), limit=everybody),
+        },
     ).collect()
 
 
@@ -111,7 +128,12 @@ def test_one_row_per_pair_that_satisfies_the_contract() -> None:
     frame = build(personal=5, everybody=5)
     assert not frame.select("household_id", "product_id", "as_of").is_duplicated().any()
     assert "never" not in frame["product_id"]
-    report = validate(frame, CANDIDATES)
+    others = [f"{source}_rank" for source in SOURCES if f"{source}_rank" not in frame.columns]
+    whole = frame.with_columns(
+        *(pl.lit(None, dtype=pl.Int32).alias(name) for name in others),
+        *(pl.lit(None, dtype=pl.Float32).alias(n) for n in (NEIGHBOURS_SCORE, *CONTEXT)),
+    )
+    report = validate(whole.select(CANDIDATES.names), CANDIDATES)
     assert report.passed, str(report)
 
 
@@ -166,3 +188,124 @@ def test_top_keeps_null_rows_of_a_short_group() -> None:
 def test_top_refuses_a_limit_of_zero() -> None:
     with pytest.raises(ValueError, match="limit 0"):
         top(pl.LazyFrame({"product_id": ["x"]}), group=(), order=(OrderBy("x"),), limit=0)
+
+
+def test_own_store_is_the_most_visited_of_the_quarter() -> None:
+    visits = pl.LazyFrame(
+        [
+            (ANN, "near", W1, 3, 3),
+            (ANN, "far", W1, 1, 9),
+            (BOB, "b", W1, 2, 5),
+            (BOB, "a", W1, 2, 5),
+            (ANN, "far", W2, 4, 9),
+        ],
+        schema=["household_id", "store_id", "as_of", "baskets_91d", "baskets_364d"],
+        orient="row",
+    )
+    found = own_store(visits).sort("as_of", "household_id").collect()
+    assert found.rows() == [(ANN, W1, "near"), (BOB, W1, "a"), (ANN, W2, "far")]
+
+
+def stores(*rows: tuple[str, date, str]) -> pl.LazyFrame:
+    return pl.LazyFrame(list(rows), schema=["household_id", "as_of", "store_id"], orient="row")
+
+
+def test_the_own_store_proposes_what_sells_there() -> None:
+    sales = pl.LazyFrame(
+        [("s", "ham", W1, 2), ("s", "jam", W1, 5), ("s", "tea", W1, 0), ("t", "cod", W1, 9)],
+        schema=["store_id", "product_id", "as_of", "homes"],
+        orient="row",
+    )
+    found = store_popular(stores((ANN, W1, "s")), sales, order=(OrderBy("homes"),), limit=5)
+    assert found.collect().rows() == [(ANN, "jam", W1, 1), (ANN, "ham", W1, 2)]
+
+
+def test_the_plan_of_the_own_store_and_week_is_proposed() -> None:
+    plan = pl.LazyFrame(
+        [("s", "ham", W1), ("s", "new", W1), ("t", "jam", W1), ("s", "jam", W2)],
+        schema=["store_id", "product_id", "as_of"],
+        orient="row",
+    )
+    popular = products(("ham", W1, 1), ("jam", W1, 9), ("jam", W2, 9))
+    found = promoted(
+        stores((ANN, W1, "s")), plan, popular, order=(OrderBy("homes"),), limit=5
+    ).collect()
+    # "new" was never sold, so nobody can say how well it sells.
+    assert found.rows() == [(ANN, "ham", W1, 1)]
+
+
+def test_coupons_are_those_known_and_valid_in_the_week() -> None:
+    early, late = datetime(2017, 1, 1), datetime(2017, 1, 10)
+    campaigns = pl.LazyFrame(
+        [
+            ("now", date(2017, 1, 14), date(2017, 2, 1), early),
+            ("over", date(2016, 12, 1), date(2017, 1, 8), early),
+            ("next", date(2017, 1, 16), date(2017, 2, 1), early),
+            ("unknown", date(2017, 1, 9), date(2017, 2, 1), late),
+        ],
+        schema=["campaign_id", "start_date", "end_date", "known_at"],
+        orient="row",
+    )
+    ids = ["now", "over", "next", "unknown"]
+    targets = pl.LazyFrame({"campaign_id": ids, "household_id": [ANN] * 4, "known_at": [early] * 4})
+    coupons = pl.LazyFrame(
+        {
+            "campaign_id": [*ids, "now", "now"],
+            "product_id": ["tea", "jam", "ham", "cod", "milk", "salt"],
+            "known_at": [early] * 5 + [late],
+        }
+    )
+    found = coupon_linked(
+        campaigns=campaigns,
+        targets=targets,
+        coupons=coupons,
+        product=products(*((p, W1, n) for n, p in enumerate(("tea", "jam", "ham", "milk"), 1))),
+        as_ofs={W1: datetime(2017, 1, 9, 5)},
+        order=(OrderBy("homes"),),
+        limit=5,
+    )
+    assert found.collect().rows() == [(ANN, "milk", W1, 1), (ANN, "tea", W1, 2)]
+
+
+def test_substitutes_are_the_best_sold_of_the_usual_types() -> None:
+    habits = pl.LazyFrame(
+        [(ANN, "DRINK", W1, 5), (ANN, "BREAD", W1, 9), (ANN, "SOAP", W1, 1)],
+        schema=["household_id", "type", "as_of", "times"],
+        orient="row",
+    )
+    types = pl.LazyFrame(
+        {
+            "product_id": ["tea", "cola", "loaf", "bun", "soap", "?"],
+            "as_of": [W1] * 6,
+            "type": ["DRINK", "DRINK", "BREAD", "BREAD", "SOAP", None],
+        }
+    )
+    popular = products(*((p, W1, n) for n, p in enumerate(("tea", "loaf", "cola", "bun", "?"), 1)))
+    found = substitutes(
+        habits,
+        popular,
+        types,
+        habit=(OrderBy("times"),),
+        order=(OrderBy("homes"),),
+        types_limit=2,
+        limit=2,
+    ).collect()
+    # First the best of each type, the more usual type before the other.
+    assert found["product_id"].to_list() == ["bun", "cola", "loaf", "tea"]
+    assert found["rank"].to_list() == [1, 2, 3, 4]
+
+
+def test_neighbours_see_nothing_after_the_as_of() -> None:
+    instant = datetime(2017, 1, 9, 5)
+    before, after = datetime(2017, 1, 2), datetime(2017, 1, 9, 6)
+    lines = pl.DataFrame(
+        [(ANN, "tea", "1", before), (BOB, "tea", "2", before), (BOB, "jam", "2", before)]
+        + [(ANN, "cod", "3", after)],
+        schema=["household_id", "product_id", "basket_id", "sold_at"],
+        orient="row",
+    )
+    found = neighbours(lines, as_ofs={W1: instant}, limit=5).collect()
+    ann = found.filter(pl.col("household_id") == ANN)
+    assert ann.sort("rank")["product_id"].to_list() == ["tea", "jam"]
+    assert (ann["as_of"] == W1).all()
+    assert neighbours(lines, as_ofs={W1: datetime(2016, 1, 4)}, limit=5).collect().is_empty()
