@@ -75,7 +75,7 @@ def _thin(examples: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 # Ranges around values that work on any basket data; regularisation on a log scale.
 _TREES: Space = MappingProxyType(
     {
-        "eta": FloatDistribution(0.06, 0.3, log=True),
+        "eta": FloatDistribution(0.05, 0.3, log=True),
         "max_depth": IntDistribution(3, 7),
         "min_child_weight": FloatDistribution(3.0, 100.0, log=True),
         "reg_lambda": FloatDistribution(0.1, 30.0, log=True),
@@ -126,7 +126,7 @@ LIGHTGBM = Family(
     file="lightgbm.txt",
     space=MappingProxyType(
         {
-            "learning_rate": FloatDistribution(0.06, 0.3, log=True),
+            "learning_rate": FloatDistribution(0.05, 0.3, log=True),
             "num_leaves": IntDistribution(8, 96, log=True),
             "min_data_in_leaf": IntDistribution(20, 400, log=True),
             "lambda_l2": FloatDistribution(0.1, 30.0, log=True),

@@ -41,15 +41,15 @@ FIXED_PARAMS: Mapping[str, Any] = {
 }
 
 # As many as XGBoost gets.
-DEFAULT_ROUNDS = 50
+DEFAULT_ROUNDS = 80
 
 # A sound start before any tuning.
 DEFAULT_PARAMS: Mapping[str, Any] = {
-    "learning_rate": 0.15,
+    "learning_rate": 0.12,
     "num_leaves": 16,
     "min_data_in_leaf": 100,
     "lambda_l2": 5.0,
-    "feature_fraction": 0.8,
+    "feature_fraction": 0.5,
 }
 
 # The one line of a model's text that depends on the machine.

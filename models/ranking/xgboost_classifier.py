@@ -30,15 +30,15 @@ FIXED_PARAMS: Mapping[str, Any] = {
 
 # As many as the rankers get.
 NEGATIVES_PER_POSITIVE = 5.0
-DEFAULT_ROUNDS = 50
+DEFAULT_ROUNDS = 80
 
 # A sound start before any tuning.
 DEFAULT_PARAMS: Mapping[str, Any] = {
-    "eta": 0.15,
+    "eta": 0.12,
     "max_depth": 5,
     "min_child_weight": 10.0,
     "reg_lambda": 5.0,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
 }
 
 

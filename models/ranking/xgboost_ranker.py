@@ -34,16 +34,17 @@ FIXED_PARAMS: Mapping[str, Any] = {
     "verbosity": 1,
 }
 
-# With these, more trees than this do not rank the tuning weeks of The Complete Journey better.
-DEFAULT_ROUNDS = 50
+# On tuning weeks of The Complete Journey 100 trees of half the step rank better than 50 (NDCG@10
+# .3091 and .3076) in twice the time; these are between the two.
+DEFAULT_ROUNDS = 80
 
 # A sound start before any tuning.
 DEFAULT_PARAMS: Mapping[str, Any] = {
-    "eta": 0.15,
+    "eta": 0.12,
     "max_depth": 5,
-    "min_child_weight": 20.0,
+    "min_child_weight": 50.0,
     "reg_lambda": 5.0,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
 }
 
 
