@@ -4,9 +4,9 @@
 
 DATA is a Parquet or CSV file (or a folder of Parquet files) with ``household_id, basket_id,
 product_id`` and ``sold_at`` (a date or time) or ``order`` (a number); other columns are ignored.
-``last-basket`` foresees every household's last basket, ``calendar`` all purchases of the last seven
-days of the data. No model sees anything of what it has to foresee, and none sees what everybody
-bought of late.
+``last-basket`` foresees what is in every household's last basket when it stands at the till,
+``calendar`` all purchases of the last seven days of the data. Of what is to be foreseen only the
+time is known, to every system alike; and no model sees what everybody bought of late.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Next-basket data of any retailer, and the two ways to hold baskets out of it.
 
-``last_basket``: a household's last basket is to be foreseen from those before it. ``calendar``: all
-purchases of the last seven days, from what lies before them. Either gives one origin to judge on
-and earlier ones to learn from, each with nothing but what was known at it.
+``last_basket``: the household stands at the till, and what is in its last basket is to be foreseen
+from the baskets before it and the clock. ``calendar``: all purchases of the last seven days, from
+what lies before them. Either gives one origin to judge on and earlier ones to learn from, each with
+nothing but what was known at it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ TRAIN_EVENTS = 9_000
 # Few origins resemble each other less than many households do; many cost a pass over the data each.
 MIN_ORIGINS = 4
 MAX_ORIGINS = 16
+
+# An hour: two baskets at one time would have nothing between them.
+AT_LEAST_DAYS = 1 / 24
 
 # Without times one basket stands for a week, about what households of a grocer do.
 _ANY_MONDAY = date(2000, 1, 3)
@@ -135,8 +139,8 @@ def next_basket_data(frame: pl.DataFrame) -> NextBasketData:
 def last_basket(data: NextBasketData) -> Split:
     """Hold out every household's last basket; learn from those before it.
 
-    The moment predicted is the household's latest known basket plus its median interval between
-    baskets: when the next basket really came is not given away.
+    The moment predicted is the time of the basket: a request for offers comes when a household
+    shops. Data without times knows the order only.
 
     Raises:
         ValueError: No household has three baskets: one to judge, one to learn from and a history.
@@ -153,8 +157,7 @@ def last_basket(data: NextBasketData) -> Split:
     numbered = data.lines.join(counts, on="household_id", how="left").with_columns(
         (pl.col("n") - 1 - pl.col("position")).alias("back")
     )
-    gaps = _gaps(data) if data.timed else None
-    origins = [_held_back(numbered, level, gaps=gaps) for level in range(depth, -1, -1)]
+    origins = [_held_back(numbered, level, timed=data.timed) for level in range(depth, -1, -1)]
     return Split(train=tuple(origins[:-1]), test=origins[-1], timed=data.timed)
 
 
@@ -226,37 +229,24 @@ def _origins(households: int) -> int:
     return min(MAX_ORIGINS, max(MIN_ORIGINS, math.ceil(TRAIN_EVENTS / max(households, 1))))
 
 
-def _gaps(data: NextBasketData) -> pl.DataFrame:
-    """Every interval between baskets, with the number of baskets that follow it."""
-    baskets = data.lines.select("household_id", "position", "at").unique()
-    gaps = baskets.sort("household_id", "position").with_columns(
-        pl.col("at").diff().over("household_id").alias("gap"),
-        (pl.col("position").max().over("household_id") - pl.col("position")).alias("back"),
-    )
-    return gaps.select("household_id", "back", "gap").drop_nulls()
-
-
-def _held_back(numbered: pl.DataFrame, level: int, *, gaps: pl.DataFrame | None) -> Origin:
+def _held_back(numbered: pl.DataFrame, level: int, *, timed: bool) -> Origin:
     """The origin whose target is the basket that ``level`` baskets follow."""
-    as_of = _ANY_MONDAY - timedelta(weeks=level)
     target = numbered.filter(pl.col("back") == level)
     if level:
         target = target.filter(pl.col("position") > 0)
     past = numbered.filter(pl.col("back") > level).with_columns(
         (pl.col("back") - level - 1).alias("ago")
     )
-    if gaps is None:
-        elapsed = (pl.col("ago") + 1).cast(pl.Float64)
-    else:
-        known = gaps.filter(pl.col("back") > level)
-        overall = known["gap"].median() or 1.0
-        own = known.group_by("household_id").agg(pl.col("gap").median())
-        past = past.join(own, on="household_id", how="left")
-        since = pl.col("at").max().over("household_id") - pl.col("at")
-        # Two baskets at one time leave no interval; the moment predicted is after the last one.
-        gap = pl.col("gap").fill_null(overall).clip(lower_bound=1 / 24)
-        elapsed = since + gap
-    return _origin(as_of, past.with_columns(elapsed.alias("elapsed")), target)
+    elapsed = (pl.col("ago") + 1).cast(pl.Float64)
+    if timed:
+        now = target.select("household_id", pl.col("at").alias("now")).unique()
+        past = past.join(now, on="household_id", how="left")
+        elapsed = (pl.col("now") - pl.col("at")).clip(lower_bound=AT_LEAST_DAYS)
+    return _origin(
+        _ANY_MONDAY - timedelta(weeks=level),
+        past.with_columns(elapsed.alias("elapsed")),
+        target,
+    )
 
 
 def _of_week(data: NextBasketData, cut: int) -> Origin:
@@ -267,7 +257,7 @@ def _of_week(data: NextBasketData, cut: int) -> Origin:
         date(1970, 1, 1) + timedelta(days=cut),
         past.with_columns(
             (latest - pl.col("position")).alias("ago"),
-            (cut - pl.col("at")).clip(lower_bound=1 / 24).alias("elapsed"),
+            (cut - pl.col("at")).clip(lower_bound=AT_LEAST_DAYS).alias("elapsed"),
         ),
         target,
     )

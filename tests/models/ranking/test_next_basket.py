@@ -59,7 +59,7 @@ def past(origin: Origin, household: str) -> list[tuple[str, str, int, float]]:
 def test_last_baskets_by_hand() -> None:
     split = last_basket(next_basket_data(FRAME))
     assert bought(split.test) == {"ann": "y", "bob": "w", "cat": "x"}
-    # ann's intervals before her last basket are 4 and 2 days, so the next is expected 3 days after.
+    # ann's last basket comes on day 9, bob's on day 20.
     assert past(split.test, "ann") == [
         ("a1", "x", 2, 9.0),
         ("a1", "y", 2, 9.0),
@@ -68,11 +68,10 @@ def test_last_baskets_by_hand() -> None:
         ("a3", "z", 0, 3.0),
     ]
     assert past(split.test, "cat") == []
-    # bob's one interval is the one to be foreseen: the median of all others stands for it.
-    assert past(split.test, "bob") == [("b1", "z", 0, 3.0)]
+    assert past(split.test, "bob") == [("b1", "z", 0, 20.0)]
     # Two origins to learn from; only ann has a basket and a history there.
     assert [bought(origin) for origin in split.train] == [{"ann": "x"}, {"ann": "xz"}]
-    assert past(split.train[0], "ann") == [("a1", "x", 0, 1.0), ("a1", "y", 0, 1.0)]
+    assert past(split.train[0], "ann") == [("a1", "x", 0, 4.0), ("a1", "y", 0, 4.0)]
 
 
 def test_orders_count_baskets() -> None:

@@ -74,7 +74,7 @@ def test_the_other_kinds_of_split(make) -> None:
 
 
 def test_settings_are_the_best_on_an_origin_to_learn_from(split: Split) -> None:
-    found = choose_neighbours(split.train[-1], timed=True, k=5)
+    found = choose_neighbours(split.train[-1], k=5)
     assert found.tifu in TIFU_SETTINGS
     assert found.upcf in UPCF_SETTINGS
 
