@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -106,14 +107,14 @@ def baseline_rankings(
     """Every baseline's ranking of the events, from what was bought before each."""
     counts = baselines.purchase_counts(lines)
     baskets = baselines.basket_lines(lines)
-    return {
-        name: rank(read, events=events, k=k)
-        for read, registry in (
-            (counts, baselines.BASELINES),
-            (baskets, baselines.BASKET_BASELINES),
-        )
-        for name, rank in registry.items()
-    }
+    read = dict.fromkeys(baselines.BASELINES, counts) | dict.fromkeys(
+        baselines.BASKET_BASELINES, baskets
+    )
+    registry = {**baselines.BASELINES, **baselines.BASKET_BASELINES}
+    # Each is mostly one core's work: two at a time take half as long.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        ranked = pool.map(lambda name: registry[name](read[name], events=events, k=k), read)
+        return dict(zip(read, ranked, strict=True))
 
 
 def served_bytes(stored: StoredModel) -> int:

@@ -235,7 +235,7 @@ def test_the_plan_of_the_own_store_and_week_is_proposed() -> None:
 
 
 def test_coupons_are_those_known_and_valid_in_the_week() -> None:
-    early, late = datetime(2017, 1, 1), datetime(2017, 1, 10)
+    early, late = datetime.fromisoformat("2017-01-01"), datetime.fromisoformat("2017-01-10")
     campaigns = pl.LazyFrame(
         [
             ("now", date(2017, 1, 14), date(2017, 2, 1), early),
@@ -260,7 +260,7 @@ def test_coupons_are_those_known_and_valid_in_the_week() -> None:
         targets=targets,
         coupons=coupons,
         product=products(*((p, W1, n) for n, p in enumerate(("tea", "jam", "ham", "milk"), 1))),
-        as_ofs={W1: datetime(2017, 1, 9, 5)},
+        as_ofs={W1: datetime.fromisoformat("2017-01-09T05:00")},
         order=(OrderBy("homes"),),
         limit=5,
     )
@@ -296,8 +296,8 @@ def test_substitutes_are_the_best_sold_of_the_usual_types() -> None:
 
 
 def test_neighbours_see_nothing_after_the_as_of() -> None:
-    instant = datetime(2017, 1, 9, 5)
-    before, after = datetime(2017, 1, 2), datetime(2017, 1, 9, 6)
+    instant = datetime.fromisoformat("2017-01-09T05:00")
+    before, after = datetime.fromisoformat("2017-01-02"), datetime.fromisoformat("2017-01-09T06:00")
     lines = pl.DataFrame(
         [(ANN, "tea", "1", before), (BOB, "tea", "2", before), (BOB, "jam", "2", before)]
         + [(ANN, "cod", "3", after)],
@@ -308,4 +308,8 @@ def test_neighbours_see_nothing_after_the_as_of() -> None:
     ann = found.filter(pl.col("household_id") == ANN)
     assert ann.sort("rank")["product_id"].to_list() == ["tea", "jam"]
     assert (ann["as_of"] == W1).all()
-    assert neighbours(lines, as_ofs={W1: datetime(2016, 1, 4)}, limit=5).collect().is_empty()
+    assert (
+        neighbours(lines, as_ofs={W1: datetime.fromisoformat("2016-01-04")}, limit=5)
+        .collect()
+        .is_empty()
+    )
