@@ -14,7 +14,7 @@ from assets.partitions import SAME_WEEK
 from assets.training.offer_ranker import NAME
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
-from models.calendar import start_of_week
+from models.calendar import ONE_WEEK, start_of_week
 from models.ranking import xgboost_ranker
 from models.ranking.dataset import examples
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
@@ -43,8 +43,9 @@ _PACKAGING_TIMEOUT_S = 300
     group="serving",
     kinds={"xgboost", "ducklake"},
     weeks_per_chunk=3,
-    # Weeks the model learned from are not scored by it.
-    since=PROTOCOL.held_out[0],
+    # The coming week and the two before it: earlier ones, after the weeks the model learned from,
+    # are there as soon as somebody backfills them. A week's reasons take eight seconds.
+    since=PROTOCOL.coming - 2 * ONE_WEEK,
 )
 def ranked_offers(
     context: TableContext,

@@ -299,8 +299,12 @@ def test_neighbours_see_nothing_after_the_as_of() -> None:
     instant = datetime.fromisoformat("2017-01-09T05:00")
     before, after = datetime.fromisoformat("2017-01-02"), datetime.fromisoformat("2017-01-09T06:00")
     lines = pl.DataFrame(
-        [(ANN, "tea", "1", before), (BOB, "tea", "2", before), (BOB, "jam", "2", before)]
-        + [(ANN, "cod", "3", after)],
+        [
+            (ANN, "tea", "1", before),
+            (BOB, "tea", "2", before),
+            (BOB, "jam", "2", before),
+            (ANN, "cod", "3", after),
+        ],
         schema=["household_id", "product_id", "basket_id", "sold_at"],
         orient="row",
     )
