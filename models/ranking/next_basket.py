@@ -180,9 +180,9 @@ def calendar(data: NextBasketData) -> Split:
             f"calendar split: the data spans {cut + WINDOW_DAYS - first} days; three weeks are "
             "needed, one to judge, one to learn from and a history"
         )
-    households = data.lines["household_id"].n_unique()
+    week = data.lines.filter(pl.col("at").is_between(cut - WINDOW_DAYS, cut, closed="left"))
     # At least half of the weeks stay history, so that the first origin has one.
-    depth = min(_origins(households), max(1, weeks // 2))
+    depth = min(_origins(week["household_id"].n_unique()), max(1, weeks // 2))
     origins = [_of_week(data, cut - WINDOW_DAYS * back) for back in range(depth, -1, -1)]
     train = tuple(origin for origin in origins[:-1] if not origin.purchases.is_empty())
     if not train:
@@ -225,8 +225,9 @@ def baseline_inputs(origin: Origin, *, timed: bool) -> tuple[pl.DataFrame, pl.Da
     return counts.cast({"household_id": pl.String, "product_id": pl.String}), baskets
 
 
-def _origins(households: int) -> int:
-    return min(MAX_ORIGINS, max(MIN_ORIGINS, math.ceil(TRAIN_EVENTS / max(households, 1))))
+def _origins(events: int) -> int:
+    """Origins to learn from, given how many events one of them has."""
+    return min(MAX_ORIGINS, max(MIN_ORIGINS, math.ceil(TRAIN_EVENTS / max(events, 1))))
 
 
 def _held_back(numbered: pl.DataFrame, level: int, *, timed: bool) -> Origin:
