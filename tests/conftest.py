@@ -20,6 +20,7 @@ for _name in ("DAGSTER_HOME", "LIFTGRAPH_EVENTS", "LIFTGRAPH_LANDING", "LIFTGRAP
     os.environ.pop(_name, None)
 
 import dagster as dg  # noqa: E402
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from assets.governance.graph import current_plan  # noqa: E402
@@ -34,6 +35,10 @@ from resources import lake as lake_module  # noqa: E402
 from resources.lake import Lake  # noqa: E402
 from resources.lake_io import LakeIOManager  # noqa: E402
 from resources.settings import PROJECT, Settings, get_settings  # noqa: E402
+
+# A busy machine is no fault of the code: time limits are pytest's, per test.
+hypothesis.settings.register_profile("liftgraph", deadline=None)
+hypothesis.settings.load_profile("liftgraph")
 
 
 def pytest_sessionfinish() -> None:
