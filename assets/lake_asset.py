@@ -23,7 +23,7 @@ import polars as pl
 from assets.governance.code_version import code_version
 from assets.partitions import WEEKLY, WeekWindow, as_weeks, calendar
 from checks.contracts.contract import Contract, ContractReport, validate
-from checks.drops import DropError
+from checks.drops import DropError, RefusedDropsError
 from resources import partition_status, run_reaper
 from resources.lake import Lake, stage
 from resources.lake_io import Provenance, Validated
@@ -365,14 +365,20 @@ class _Run:
         parts: dict[str, list[pl.DataFrame | Path]] = {c.table: [] for c in self.contracts}
         reports: dict[str, list[ContractReport]] = {c.table: [] for c in self.contracts}
         inputs = self.inputs
+        refused: list[DropError] = []
         try:
             self.frames = self.body.held(self.frames)
             chunks = self.body.chunks(self.weeks)
             with ThreadPoolExecutor(max_workers=self.body.parallel_chunks) as pool:
                 for made in pool.map(self.make_chunk, range(len(chunks)), chunks):
+                    if isinstance(made, RefusedDropsError):
+                        refused += made.errors
+                        continue
                     for contract, report, part in made:
                         reports[contract.table].append(report)
                         parts[contract.table].append(part)
+            if refused:
+                raise dg.Failure(description="\n".join(map(str, refused)), allow_retries=False)
             yield from self.check_results(reports)
             yield from self.check_results_of_function
             self.raise_if_failed(reports, inputs)
@@ -402,12 +408,18 @@ class _Run:
 
     def make_chunk(
         self, number: int, chunk: list[date]
-    ) -> list[tuple[Contract, ContractReport, pl.DataFrame | Path]]:
-        """Compute some weeks, validate them on their values, and keep them for the write."""
-        return [
-            (contract, validate(frame, contract), self.keep(frame, contract, chunk, number))
-            for contract, frame in self.compute(chunk)
-        ]
+    ) -> list[tuple[Contract, ContractReport, pl.DataFrame | Path]] | RefusedDropsError:
+        """Compute some weeks, validate them on their values, and keep them for the write.
+
+        Files that cannot be let in are handed back: those of the other weeks are to be named too.
+        """
+        try:
+            return [
+                (contract, validate(frame, contract), self.keep(frame, contract, chunk, number))
+                for contract, frame in self.compute(chunk)
+            ]
+        except RefusedDropsError as refused:
+            return refused
 
     def compute(self, chunk: list[date]) -> Iterator[tuple[Contract, pl.DataFrame]]:
         if time.perf_counter() - self.said > SECONDS_BETWEEN_PROGRESS:
@@ -426,9 +438,10 @@ class _Run:
         frames = self.body.seen_by(chunk, self.frames)
         try:
             made = self.body.function(context, **frames)
-        except DropError as error:
-            self.record_failure(error.weeks or chunk, str(error), self.inputs)
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+        except RefusedDropsError as refused:
+            for error in refused.errors:
+                self.record_failure(error.weeks or chunk, str(error), self.inputs)
+            raise
         tables = made if isinstance(made, Mapping) else {self.name: made}
         for contract in self.contracts:
             frame = tables[contract.table]

@@ -1,12 +1,13 @@
 """The offer ranker beside every baseline on anybody's baskets.
 
-    python benchmarks/ranking.py DATA [--split last-basket|calendar] [--k 10] [--json FILE]
+    python benchmarks/ranking.py DATA [--split last-basket|calendar] [--days 7] [--k 10]
+        [--json FILE]
 
 DATA is a Parquet or CSV file (or a folder of Parquet files) with ``household_id, basket_id,
 product_id`` and ``sold_at`` (a date or time) or ``order`` (a number); other columns are ignored.
 ``last-basket`` foresees what is in every household's last basket when it stands at the till,
-``calendar`` all purchases of the last seven days of the data. Of what is to be foreseen only the
-time is known, to every system alike; and no model sees what everybody bought of late.
+``calendar`` all purchases of the last ``--days`` days of the data. Of what is to be foreseen only
+the time is known, to every system alike; and no model sees what everybody bought of late.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from models.evaluation.metrics import METRICS, mean_metrics, per_event
 from models.ranking.next_basket import (
     CALENDAR,
     LAST_BASKET,
+    WINDOW_DAYS,
     Split,
     calendar,
     last_basket,
@@ -120,6 +122,7 @@ def run(
     split: str,
     k: int,
     seed: int,
+    days: int = WINDOW_DAYS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Judged, Outcome, Split]:
     """Split, learn, rank and judge.
@@ -129,13 +132,14 @@ def run(
         split: ``last-basket`` or ``calendar``.
         k: Length of a ranking.
         seed: Of everything drawn.
+        days: Length of the calendar split's window.
         progress: Called with a line before every step.
 
     Raises:
         ValueError: The data cannot be used, or not for this split.
     """
     data = next_basket_data(frame)
-    held_out = {LAST_BASKET: last_basket, CALENDAR: calendar}[split](data)
+    held_out = last_basket(data) if split == LAST_BASKET else calendar(data, days=days)
     outcome = rank_all(held_out, k=k, seed=seed, on_progress=progress)
     return judge(outcome, held_out.test.purchases, k=k, seed=seed), outcome, held_out
 
@@ -147,6 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("data", type=Path, help="Parquet or CSV file with baskets")
     parser.add_argument("--split", choices=[LAST_BASKET, CALENDAR], default=LAST_BASKET)
+    parser.add_argument(
+        "--days", type=_positive, default=WINDOW_DAYS, help="what the calendar split holds out"
+    )
     parser.add_argument("--k", type=_positive, default=10, help="length of a ranking")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything drawn")
     parser.add_argument("--json", type=Path, help="write the result to this file")
@@ -161,7 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         frame = read(given.data, seed=given.seed, progress=progress)
         judged, outcome, split = run(
-            frame, split=given.split, k=given.k, seed=given.seed, progress=progress
+            frame,
+            split=given.split,
+            k=given.k,
+            seed=given.seed,
+            days=given.days,
+            progress=progress,
         )
     except (ValueError, FileNotFoundError, pl.exceptions.PolarsError) as error:
         errors.print(f"benchmarks/ranking.py: {error}", style="bold red", markup=False)
@@ -173,11 +185,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, ratio in ratios.items():
         print(f"{name} {ratio:.3f}")
     if given.json:
-        figures = _figures(frame, given.split, judged, outcome, split) | {"seconds": seconds}
+        figures = _figures(frame, given.split, given.days, judged, outcome, split)
+        figures |= {"seconds": seconds, "k": given.k, "seed": given.seed}
         write_result(
             given.json,
             benchmark="ranking",
-            figures=figures | {"k": given.k, "seed": given.seed},
+            figures=figures,
             ratios=ratios,
             models=judged.metrics,
         )
@@ -202,10 +215,11 @@ def _ratios(judged: Judged, *, k: int) -> dict[str, float]:
 
 
 def _figures(
-    frame: pl.DataFrame, how: str, judged: Judged, outcome: Outcome, split: Split
+    frame: pl.DataFrame, how: str, days: int, judged: Judged, outcome: Outcome, split: Split
 ) -> dict[str, Any]:
     return {
         "split": how,
+        "days": days if how == CALENDAR else None,
         "timed": split.timed,
         "lines": frame.height,
         "households": frame["household_id"].n_unique(),

@@ -73,6 +73,18 @@ class DropError(Exception):
         super().__init__(f"{where}: {cause}. {remedy}")
 
 
+class RefusedDropsError(Exception):
+    """Several drops that cannot be let in, so that all can be mended at once.
+
+    Attributes:
+        errors: One per file, at least one.
+    """
+
+    def __init__(self, errors: Sequence[DropError]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(map(str, errors)))
+
+
 @dataclass(frozen=True)
 class DropFile:
     """One file of a drop, as read.
@@ -129,17 +141,22 @@ class Admission:
         week (files in the order given) supersedes an earlier one.
 
         Raises:
-            DropError: A file as a whole cannot be trusted.
+            RefusedDropsError: Files that cannot be trusted as a whole; all were looked at.
         """
         frames = [self.contract.empty().with_columns(_NO_PLACE)]
         set_aside = [pl.DataFrame(schema=SET_ASIDE_SCHEMA)]
         unknown: dict[date, tuple[str, ...]] = {}
+        refused: list[DropError] = []
         for number, file in enumerate(files):
-            strange = self._require_columns(file)
+            try:
+                strange = self._require_columns(file)
+                typed, bad = self._typed(file)
+                bad += self._wrong_week(typed, file)
+            except DropError as error:
+                refused.append(error)
+                continue
             if strange:
                 unknown[file.week] = tuple(sorted({*unknown.get(file.week, ()), *strange}))
-            typed, bad = self._typed(file)
-            bad += self._wrong_week(typed, file)
             bad += self._unknown_codes(typed)
             reasons = _first_reason(bad)
             set_aside.append(_rejected(file, reasons))
@@ -147,6 +164,8 @@ class Admission:
             if reasons:
                 frame = frame.filter(~pl.col("_row").is_in(list(reasons)))
             frames.append(frame.with_columns(pl.lit(number, dtype=pl.Int32).alias("_file")))
+        if refused:
+            raise RefusedDropsError(refused)
         frame = pl.concat(frames)
         frame, breaches = self._without_breaches(frame)
         set_aside += [_rejected(files[n], reasons) for n, reasons in breaches.items()]

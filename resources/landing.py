@@ -7,6 +7,7 @@ give them a leading dot or the ending ``.part`` until they are whole.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -102,6 +103,20 @@ def misplaced(landing: Path) -> list[str]:
             elif week.weekday() != 0:
                 found.append(f"{name}: a {week:%A}; its week's folder is {monday_of(week)}")
     return found
+
+
+def read_weeks(
+    landing: Path, table: str, weeks: Sequence[date]
+) -> tuple[list[DropFile], list[DropError]]:
+    """The files of some weeks' drops, and why others could not be read."""
+    files, unreadable = [], []
+    for week in weeks:
+        for file in drop(landing, table, week).files:
+            try:
+                files.append(read(file, landing=landing, week=week))
+            except DropError as error:
+                unreadable.append(error)
+    return files, unreadable
 
 
 def read(file: Path, *, landing: Path, week: date) -> DropFile:

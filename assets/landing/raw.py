@@ -5,7 +5,8 @@ Beside each stands its quarantine: rows set aside, with file, row and reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -15,7 +16,7 @@ from assets.partitions import SAME_WEEK
 from checks.contracts.contract import Contract
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.raw import RAW
-from checks.drops import Admission, Admitted
+from checks.drops import Admission, Admitted, DropFile, RefusedDropsError
 from models.calendar import end_of_week
 from models.pseudonyms import pseudonymise_series
 from resources import landing, secrets
@@ -59,7 +60,8 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 "drop_quality",
                 asset=key,
-                description="Unknown columns, and the share of rows that were set aside.",
+                description="Unknown columns, the share of rows that were set aside, and ids of "
+                "your own under the published key.",
             )
         ],
     )
@@ -72,13 +74,15 @@ def _raw_asset(contract: Contract) -> dg.AssetsDefinition:
             pseudonymise=lambda ids: pseudonymise_series(ids, pseudonyms),
             codes=_codes(contract, settings),
         )
-        files = [
-            landing.read(file, landing=settings.landing_dir, week=week)
-            for week in context.weeks
-            for file in landing.drop(settings.landing_dir, table, week).files
-        ]
-        result = admission.admit(files)
-        _note(context, key, result)
+        files, unreadable = landing.read_weeks(settings.landing_dir, table, context.weeks)
+        try:
+            result = admission.admit(files)
+        except RefusedDropsError as refused:
+            raise RefusedDropsError([*unreadable, *refused.errors]) from refused
+        if unreadable:
+            raise RefusedDropsError(unreadable)
+        exposed = _under_public_key(files, contract, settings)
+        _note(context, key, result, exposed=exposed)
         return {
             contract.table: result.frame,
             QUARANTINE[contract.table].table: _sealed(result.set_aside, settings),
@@ -105,7 +109,18 @@ def _sealed(set_aside: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     ).join(ends, on="week_start", how="left", maintain_order="left")
 
 
-def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
+def _under_public_key(
+    files: Sequence[DropFile], contract: Contract, settings: Settings
+) -> list[str]:
+    """Own files whose household ids the published key would guard: anybody could undo it."""
+    if "household_id" not in contract.names or not secrets.key_is_public(settings):
+        return []
+    return [f.name for f in files if Path(f.name).name != complete_journey.FILE_NAME]
+
+
+def _note(
+    context: TableContext, key: dg.AssetKey, result: Admitted, *, exposed: Sequence[str]
+) -> None:
     """Add a week's counts to the run's, and what somebody should look at to its check."""
     metadata = context.metadata
     loaded = metadata["rows_loaded"] = metadata.get("rows_loaded", 0) + result.frame.height
@@ -122,13 +137,20 @@ def _note(context: TableContext, key: dg.AssetKey, result: Admitted) -> None:
             f"{result.set_aside.height:,} row(s) set aside, e.g. {first['file']} row "
             f"{first['row']}: {first['reason']}"
         )
+    if exposed:
+        notes.append(
+            f"{len(exposed)} file(s) of your own, e.g. {exposed[0]}, have their household ids "
+            "hashed with the published key of the bundled year, which anybody can undo: set "
+            "LIFTGRAPH_PSEUDONYM_KEY and materialise the raw tables again"
+        )
     share = aside / max(loaded + aside, 1)
     unknown = any("unknown column" in n for n in notes)
+    public_key = any("published key" in n for n in notes)
     context.check_results[:] = [
         dg.AssetCheckResult(
             asset_key=key,
             check_name="drop_quality",
-            passed=not unknown and share <= QUARANTINE_WARNING,
+            passed=not (unknown or public_key) and share <= QUARANTINE_WARNING,
             severity=dg.AssetCheckSeverity.WARN,
             description="; ".join(notes)[:2000] or None,
             metadata={"rows_loaded": loaded, "rows_set_aside": aside, "share_set_aside": share},

@@ -1,9 +1,9 @@
 """Next-basket data of any retailer, and the two ways to hold baskets out of it.
 
 ``last_basket``: the household stands at the till, and what is in its last basket is to be foreseen
-from the baskets before it and the clock. ``calendar``: all purchases of the last seven days, from
-what lies before them. Either gives one origin to judge on and earlier ones to learn from, each with
-nothing but what was known at it.
+from the baskets before it and the clock. ``calendar``: all purchases of the last days, seven unless
+told otherwise, from what lies before them. Either gives one origin to judge on and earlier ones to
+learn from, each with nothing but what was known at it.
 """
 
 from __future__ import annotations
@@ -161,36 +161,44 @@ def last_basket(data: NextBasketData) -> Split:
     return Split(train=tuple(origins[:-1]), test=origins[-1], timed=data.timed)
 
 
-def calendar(data: NextBasketData) -> Split:
-    """Hold out the last seven days of the data; learn from the weeks before them.
+def calendar(data: NextBasketData, *, days: int = WINDOW_DAYS) -> Split:
+    """Hold out the last days of the data; learn from as many days at origins a week apart.
+
+    Args:
+        data: With times.
+        days: Length of the window, 1 or more.
 
     Raises:
-        ValueError: The data has no times, or spans less than three weeks.
+        ValueError: The data has no times, or spans less than two windows and a week of history.
     """
     if not data.timed:
         raise ValueError(
             "calendar split: this data has an order but no times; give a sold_at column, or use "
             "--split last-basket"
         )
+    if days < 1:
+        raise ValueError(f"calendar split: a window of {days} days holds nothing; give 1 or more")
     first = math.floor(data.lines["at"].min())  # type: ignore[arg-type]
-    cut = math.floor(data.lines["at"].max()) + 1 - WINDOW_DAYS  # type: ignore[arg-type]
-    weeks = (cut - first) // WINDOW_DAYS - 1
+    cut = math.floor(data.lines["at"].max()) + 1 - days  # type: ignore[arg-type]
+    latest = cut - days
+    # Whole weeks of history before the latest origin that can be learned from.
+    weeks = (latest - first) // WINDOW_DAYS
     if weeks < 1:
         raise ValueError(
-            f"calendar split: the data spans {cut + WINDOW_DAYS - first} days; three weeks are "
-            "needed, one to judge, one to learn from and a history"
+            f"calendar split: the data spans {cut + days - first} days; {2 * days + WINDOW_DAYS} "
+            "are needed, one window to judge, one to learn from and a week of history"
         )
-    week = data.lines.filter(pl.col("at").is_between(cut - WINDOW_DAYS, cut, closed="left"))
+    window = data.lines.filter(pl.col("at").is_between(latest, cut, closed="left"))
     # At least half of the weeks stay history, so that the first origin has one.
-    depth = min(_origins(week["household_id"].n_unique()), max(1, weeks // 2))
-    origins = [_of_week(data, cut - WINDOW_DAYS * back) for back in range(depth, -1, -1)]
-    train = tuple(origin for origin in origins[:-1] if not origin.purchases.is_empty())
+    depth = min(_origins(window["household_id"].n_unique()), max(1, weeks // 2))
+    origins = [_of_window(data, latest - WINDOW_DAYS * back, days) for back in range(depth)]
+    train = tuple(origin for origin in reversed(origins) if not origin.purchases.is_empty())
     if not train:
         raise ValueError(
             "calendar split: nothing was bought in the weeks before the last one; use --split "
             "last-basket"
         )
-    return Split(train=train, test=origins[-1], timed=True)
+    return Split(train=train, test=_of_window(data, cut, days), timed=True)
 
 
 def baseline_inputs(origin: Origin, *, timed: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -250,9 +258,9 @@ def _held_back(numbered: pl.DataFrame, level: int, *, timed: bool) -> Origin:
     )
 
 
-def _of_week(data: NextBasketData, cut: int) -> Origin:
+def _of_window(data: NextBasketData, cut: int, days: int) -> Origin:
     past = data.lines.filter(pl.col("at") < cut)
-    target = data.lines.filter(pl.col("at").is_between(cut, cut + WINDOW_DAYS, closed="left"))
+    target = data.lines.filter(pl.col("at").is_between(cut, cut + days, closed="left"))
     latest = pl.col("position").max().over("household_id")
     return _origin(
         date(1970, 1, 1) + timedelta(days=cut),

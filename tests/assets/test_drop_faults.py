@@ -195,3 +195,17 @@ def test_every_raw_asset_has_a_quarantine_and_both_checks() -> None:
         schemas = sorted(k.path[0] for k in asset.keys)
         assert schemas == ["quarantine", "raw"]
         assert sorted(c.name for c in asset.check_specs) == ["contract", "contract", "drop_quality"]
+
+
+def test_every_bad_file_of_a_run_is_named_at_once(home: Home, instance) -> None:
+    write_drops(home.landing, weeks=WEEKS, tables=[TABLE])
+    for week, spoil in zip(WEEKS, (cut, rewrite(lambda f: f.drop("quantity"))), strict=True):
+        spoil(home.landing / TABLE / str(week) / "drop.parquet")
+
+    result = home.materialize(*assets_of(TABLE), instance=instance, weeks=WEEKS)
+
+    message = failure_of(result)
+    assert f"{TABLE}/{WEEKS[0]}/drop.parquet: not a readable Parquet file" in message
+    assert f"{TABLE}/{WEEKS[1]}/drop.parquet, column quantity: the column is missing" in message
+    statuses = partition_status.current(home.lake, [f"raw.{TABLE}"])
+    assert {week for (_, week), s in statuses.items() if not s.passed} == set(WEEKS)

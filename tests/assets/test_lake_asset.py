@@ -14,7 +14,7 @@ from assets.lake_asset import FixedWeeks, Input, TableContext, lake_asset
 from assets.partitions import PAST, PAST_AND_SAME_WEEK, SAME_WEEK, WeekWindow, calendar
 from checks.contracts.contract import Contract, column
 from checks.contracts.registry import CONTRACTS
-from checks.drops import DropError
+from checks.drops import DropError, RefusedDropsError
 from resources import partition_status
 from tests.conftest import Home, failure_of
 
@@ -322,7 +322,8 @@ def test_a_bug_in_a_function_changes_nothing(home: Home, instance) -> None:
 
 def test_a_drop_error_fails_its_own_weeks_only(home: Home, instance) -> None:
     def refuse(frame: pl.DataFrame) -> pl.DataFrame:
-        raise DropError(file="f.csv", cause="it is torn", remedy="Send it again", weeks=[THIRD])
+        torn = DropError(file="f.csv", cause="it is torn", remedy="Send it again", weeks=[THIRD])
+        raise RefusedDropsError([torn])
 
     result = home.materialize(sales_asset(refuse), instance=instance, weeks=WEEKS)
     assert not result.success

@@ -107,7 +107,7 @@ def test_what_was_let_in_is_counted(home: Home, instance) -> None:
     assert event.metadata["rows_set_aside"].value == 3
     kinds = scan(home, "quarantine.basket_lines").group_by("kind").len().rows()
     assert dict(kinds) == {"rejected": 1, "duplicate": 2}
-    quality = {c.check_name: c for c in result.get_asset_check_evaluations()}["drop_quality"]
+    quality = quality_of(result)
     assert not quality.passed
     assert quality.severity == dg.AssetCheckSeverity.WARN
     assert "ignored unknown column(s) till; add them to the contract" in quality.description
@@ -117,6 +117,21 @@ def test_what_was_let_in_is_counted(home: Home, instance) -> None:
 
 
 # -- who may see whom ----------------------------------------------------------------------------
+
+
+def test_own_ids_under_the_published_key_are_pointed_out(make_home, tmp_path, instance) -> None:
+    home = make_home(tmp_path / "public", source="complete_journey")
+    assert quality_of(let_in(home, instance, "households", weeks=WEEKS[:1])).passed
+    write_drops(home.landing, weeks=WEEKS[:1], tables=["households"])
+    quality = quality_of(let_in(home, instance, "households", weeks=WEEKS[:1]))
+    assert not quality.passed
+    assert "1 file(s) of your own, e.g. households/2016-12-26/drop.parquet" in quality.description
+    assert "set LIFTGRAPH_PSEUDONYM_KEY" in quality.description
+
+
+def quality_of(result) -> dg.AssetCheckEvaluation:
+    assert result.success
+    return {c.check_name: c for c in result.get_asset_check_evaluations()}["drop_quality"]
 
 
 @pytest.fixture

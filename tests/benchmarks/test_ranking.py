@@ -117,7 +117,7 @@ def test_too_many_households_are_sampled(tmp_path: Path, monkeypatch: pytest.Mon
         (shop(households=2).drop("basket_id"), [], "basket_id"),
         (shop(households=2).drop("sold_at"), [], "sold_at or order"),
         (shop(households=2, days=6), [], "3 or more are needed"),
-        (shop(households=2, days=12), ["--split", "calendar"], "three weeks"),
+        (shop(households=2, days=12), ["--split", "calendar"], "21 are needed"),
         (ordered(shop(households=2)), ["--split", "calendar"], "use --split last-basket"),
     ],
 )

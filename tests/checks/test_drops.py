@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from checks.contracts import raw
 from checks.contracts.contract import Contract, validate
-from checks.drops import DUPLICATE, REJECTED, SUPERSEDED, Admission, Admitted, DropError, DropFile
+from checks.drops import (
+    DUPLICATE,
+    REJECTED,
+    SUPERSEDED,
+    Admission,
+    Admitted,
+    DropFile,
+    RefusedDropsError,
+)
 from models.pseudonyms import pseudonymise, pseudonymise_series
 from tests.tiny_retailer import csv_columns, drops_of_week, raw_id
 
@@ -155,19 +163,30 @@ def test_times_with_a_zone_are_stored_as_utc() -> None:
 def test_a_missing_column_names_file_column_and_remedy() -> None:
     columns = lines()
     del columns["quantity"]
-    with pytest.raises(DropError) as error:
+    with pytest.raises(RefusedDropsError) as error:
         let_in(typed_file(columns))
     assert "basket_lines/2017-01-02/drop.parquet, column quantity: the column is missing" in str(
         error.value
     )
     assert "Send the file with quantity (Units sold" in str(error.value)
-    assert error.value.weeks == [WEEK]
+    assert error.value.errors[0].weeks == [WEEK]
+
+
+def test_every_file_that_is_refused_is_named() -> None:
+    torn = typed_file({k: v for k, v in lines().items() if k != "quantity"})
+    wrong = typed_file(lines() | {"sales_value": [True, False, True, True]})
+    good = typed_file(lines())
+    with pytest.raises(RefusedDropsError) as refused:
+        let_in(torn, good, wrong)
+    assert len(refused.value.errors) == 2
+    assert "column quantity: the column is missing" in str(refused.value)
+    assert "column sales_value: the column holds Boolean" in str(refused.value)
 
 
 def test_a_column_in_other_letters_is_pointed_out() -> None:
     columns = lines()
     columns["Quantity "] = columns.pop("quantity")
-    with pytest.raises(DropError, match=r"there is 'Quantity '"):
+    with pytest.raises(RefusedDropsError, match=r"there is 'Quantity '"):
         let_in(typed_file(columns))
 
 
@@ -189,24 +208,26 @@ def test_an_optional_column_may_be_missing() -> None:
     ],
 )
 def test_a_retyped_column_is_refused(column: str, values: list[Any], said: str) -> None:
-    with pytest.raises(DropError) as error:
+    with pytest.raises(RefusedDropsError) as error:
         let_in(typed_file(lines() | {column: values}))
     message = str(error.value)
     assert f"drop.parquet, column {column}: {said}" in message
     assert "Send " in message
-    assert error.value.weeks == [WEEK]
+    assert error.value.errors[0].weeks == [WEEK]
 
 
 @pytest.mark.parametrize("column", ["quantity", "sales_value", "sold_at"])
 def test_a_text_column_that_cannot_be_read_at_all_is_refused(column: str) -> None:
-    with pytest.raises(DropError, match=rf"column {column}: no value can be read as .*'n/a'"):
+    with pytest.raises(
+        RefusedDropsError, match=rf"column {column}: no value can be read as .*'n/a'"
+    ):
         let_in(text_file(lines_as_text() | {column: ["n/a"] * 4}))
 
 
 @pytest.mark.parametrize("contract", [raw.BASKET_LINES, raw.PROMOTIONS])
 def test_a_weekly_table_without_rows_is_refused(contract: Contract) -> None:
     empty = drops_of_week(WEEK)[contract.table.removeprefix("raw.")].clear()
-    with pytest.raises(DropError, match=r"the file has no rows.*send the week again"):
+    with pytest.raises(RefusedDropsError, match=r"the file has no rows.*send the week again"):
         let_in(typed_file(empty), contract=contract)
 
 
@@ -217,10 +238,12 @@ def test_a_dimension_without_news_may_be_empty() -> None:
 
 def test_a_file_wholly_of_another_week_is_refused() -> None:
     later = [t + timedelta(days=7) for t in lines()["sold_at"]]
-    with pytest.raises(DropError, match=r"column sold_at: every row .* 2017-01-09.*Move the file"):
+    with pytest.raises(
+        RefusedDropsError, match=r"column sold_at: every row .* 2017-01-09.*Move the file"
+    ):
         let_in(typed_file(lines() | {"sold_at": later}))
     other = drops_of_week(date(2017, 1, 9))["promotions"]
-    with pytest.raises(DropError, match=r"column week_start: every row .*2017-01-09.*Move"):
+    with pytest.raises(RefusedDropsError, match=r"column week_start: every row .*2017-01-09.*Move"):
         let_in(typed_file(other), contract=raw.PROMOTIONS)
 
 
@@ -447,7 +470,7 @@ def test_every_row_is_loaded_or_set_aside(
     bad = {row for row, _ in spoiled}
     try:
         admitted = let_in(*files)
-    except DropError:
+    except RefusedDropsError:
         # Refused whole, and rightly: a file without one good row.
         assert set(range(cut)) <= bad or set(range(cut, 10)) <= bad
         return

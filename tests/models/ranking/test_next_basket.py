@@ -103,6 +103,25 @@ def test_calendar_by_hand() -> None:
     assert past(split.train[0], "ann") == [("a1", "x", 0, 15.0)]
 
 
+def test_a_longer_window_is_learned_from_as_a_longer_window() -> None:
+    frame = baskets(
+        ("ann", "a1", 0, "v"),
+        ("ann", "a2", 9, "w"),
+        ("ann", "a3", 15, "x"),
+        ("ann", "a4", 22, "y"),
+        ("ann", "a5", 30, "z"),
+        ("ann", "a6", 36, "x"),
+    )
+    split = calendar(next_basket_data(frame), days=14)
+    # Days 0 to 36: the last fourteen are 23 to 36, the fourteen before them 9 to 22.
+    assert split.test.purchases["product_id"].sort().to_list() == ["x", "z"]
+    (origin,) = split.train
+    assert origin.purchases["product_id"].sort().to_list() == ["w", "x", "y"]
+    assert past(origin, "ann") == [("a1", "v", 0, 9.0)]
+    with pytest.raises(ValueError, match="47 are needed"):
+        calendar(next_basket_data(frame), days=20)
+
+
 def test_repeated_rows_count_once_and_other_columns_are_ignored() -> None:
     data = next_basket_data(FRAME)
     again = next_basket_data(pl.concat([FRAME, FRAME]).with_columns(pl.lit(1).alias("quantity")))
@@ -135,7 +154,7 @@ def test_data_too_short_to_learn_from() -> None:
     short = next_basket_data(baskets(("ann", "a1", 0, "x"), ("ann", "a2", 1, "x")))
     with pytest.raises(ValueError, match="longest history has 2"):
         last_basket(short)
-    with pytest.raises(ValueError, match="three weeks"):
+    with pytest.raises(ValueError, match="21 are needed"):
         calendar(short)
 
 
