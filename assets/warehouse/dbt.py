@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -163,6 +164,8 @@ def warehouse(context: dg.AssetExecutionContext) -> Iterator[Any]:
     build = context.resources.dbt.cli([*dbt_process.BUILD_ARGS, "--vars", span], context=context)
     # Columns and their lineage come with the build: dbt/macros/column_metadata.sql.
     yield from build.stream()
+    # One folder per build; dbt's own log of a failed one stays where its message points.
+    shutil.rmtree(build.target_path, ignore_errors=True)
     # Views of marts are recorded again once the marts' contracts have been checked.
     made = [v for v in views() if TRANSLATOR.get_asset_key(v) in context.selected_asset_keys]
     record_views(lake, made, weeks=weeks, run_id=context.run_id)

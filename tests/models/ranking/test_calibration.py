@@ -101,7 +101,8 @@ def test_json_is_exact(truth: object) -> None:
 def test_larger_odds_never_get_a_smaller_probability(slope: float, shift: float, seed: int) -> None:
     fitted = fit_calibration(offers(lambda x: sigmoid(slope * x + shift), rows=2000, seed=seed))
     p = fitted.apply(np.linspace(-50, 50, 501))
-    assert (np.diff(p) >= 0).all()
+    # A flat map wavers by the rounding of its own sum.
+    assert (np.diff(p) >= -4 * np.finfo(float).eps).all()
     assert p.min() >= CERTAINTY
     assert p.max() <= 1 - CERTAINTY
 
