@@ -18,7 +18,6 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "offer_ranker"
 CHAMPION = "champion"
 VERSION_TAG = "liftgraph.model_version"
 
@@ -51,6 +50,10 @@ class StoredModel:
     def file(self, name: str) -> Path:
         """Where a further file of this model lies, ``calibration.json`` say, if it was made."""
         return self.folder / name
+
+
+# MLflow refuses longer ones in some stores; the facts are whole among the run's files.
+LONGEST_TAG = 500
 
 
 def models_folder(settings: Settings, name: str) -> Path:
@@ -137,18 +140,19 @@ def log_training(
     params: Mapping[str, Any],
     metrics: Mapping[str, float],
 ) -> str:
-    """Record a training as one MLflow run; the same model is recorded once.
+    """Record a training as one MLflow run, in the model's experiment; the same model once.
 
     Returns:
         Run id.
     """
     mlflow = client(settings)
-    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    name = stored.folder.parent.name
+    experiment = mlflow.get_experiment_by_name(name)
     experiment_id = (
         experiment.experiment_id
         if experiment
         else mlflow.create_experiment(
-            EXPERIMENT, artifact_location=(settings.home / "mlflow" / "artifacts").as_uri()
+            name, artifact_location=(settings.home / "mlflow" / "artifacts").as_uri()
         )
     )
     known = mlflow.search_runs(
@@ -161,14 +165,14 @@ def log_training(
     if known:
         return known[0].info.run_id
     tags = {VERSION_TAG: stored.version} | {
-        f"liftgraph.{k}": str(v) for k, v in stored.facts.items()
+        f"liftgraph.{k}": str(v) for k, v in stored.facts.items() if len(str(v)) <= LONGEST_TAG
     }
     run = mlflow.create_run(experiment_id, tags=tags, run_name=stored.version)
     run_id = run.info.run_id
-    for name, value in params.items():
-        mlflow.log_param(run_id, name, value)
-    for name, value in metrics.items():
-        mlflow.log_metric(run_id, name, value)
+    for param, value in params.items():
+        mlflow.log_param(run_id, param, value)
+    for metric, value in metrics.items():
+        mlflow.log_metric(run_id, metric, value)
     for file in sorted(stored.folder.iterdir()):
         if not file.name.startswith("."):
             mlflow.log_artifact(run_id, str(file), "model")

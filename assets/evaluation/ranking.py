@@ -15,7 +15,7 @@ from assets.evaluation import systems
 from assets.evaluation.override import forced_override
 from assets.lake_asset import Input
 from assets.training.offer_ranker import NAME
-from assets.training.weeks import HELD_OUT, PROTOCOL, UP_TO_HELD_OUT
+from assets.training.weeks import HELD_OUT, LAST_HELD_OUT, PROTOCOL, UP_TO_HELD_OUT
 from checks.contracts.ranking import RANKING_TEAM
 from checks.gates.gate import Clearance, GateResult, Override, require
 from checks.gates.ranking_audit import BUDGET_CANDIDATES
@@ -31,6 +31,7 @@ from models.evaluation.scopes import ALL, Scope, beverages
 from models.evaluation.sentences import summary
 from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES
+from models.ranking.proposals import Known, source_seconds
 from resources import model_registry
 from resources.settings import Settings
 
@@ -45,10 +46,21 @@ WEEKLY_INPUTS = {
     "household_product": Input("features.household_product", weeks=HELD_OUT),
 }
 
+# What each candidate source costs is taken on one week.
+COST_INPUTS = {
+    f"cost_{table}": Input(f"features.{table}", weeks=LAST_HELD_OUT)
+    for table in ("household_store", "household_type", "store_product")
+} | {
+    "cost_campaigns": Input("marts.dim_campaign", weeks=UP_TO_HELD_OUT),
+    "cost_targets": Input("marts.fct_campaign_target", weeks=UP_TO_HELD_OUT),
+    "cost_coupons": Input("marts.fct_coupon_product", weeks=UP_TO_HELD_OUT),
+}
+
 
 @artifact_asset(
     REPORT,
     inputs=WEEKLY_INPUTS
+    | COST_INPUTS
     | {
         "purchases": Input("labels.purchases", weeks=HELD_OUT),
         "lines": Input("marts.fct_basket_line", weeks=UP_TO_HELD_OUT),
@@ -159,7 +171,27 @@ def _judged(
         k=K,
         seed=settings.seed,
         challengers=tuple(challengers),
+        seconds=_source_seconds(settings, frames),
     )
+
+
+def _source_seconds(settings: Settings, frames: Mapping[str, pl.LazyFrame]) -> Mapping[str, float]:
+    """Seconds of each candidate source for the last held-out week."""
+    week = PROTOCOL.held_out[-1]
+    instant = start_of_week(week, time_zone=settings.time_zone)
+    only = {
+        name: frames[name].filter(pl.col("as_of") == week)
+        for name in ("household", "household_product", "product")
+    }
+    own = {name.removeprefix("cost_"): frames[name] for name in COST_INPUTS}
+    known = Known(
+        **only,
+        **own,
+        lines=frames["lines"].filter(pl.col("sold_at") < instant),
+        products=frames["products"].filter(pl.col("known_at") <= instant),
+        plan=frames["promotions"].filter(pl.col("week_start") == week),
+    )
+    return source_seconds(known, as_ofs={week: instant})
 
 
 def _latest(

@@ -111,13 +111,15 @@ def _train(settings: Settings, rows: pl.DataFrame, facts: dict[str, Any]) -> str
         return None
     model = response.train(learned, seed=settings.seed)
     version = hashlib.sha256(model).hexdigest()[:12]
-    model_registry.store_model(
+    stored = model_registry.store_model(
         settings,
         name=NAME,
         version=version,
         model=model,
         facts=facts | {"model_version": version},
     )
+    # Recorded, not registered: nothing serves it.
+    model_registry.log_training(settings, stored=stored, params=facts["params"], metrics={})
     return version
 
 

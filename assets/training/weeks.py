@@ -14,5 +14,6 @@ PROTOCOL: Protocol = protocol(
 TRAIN = FixedWeeks(PROTOCOL.train[0], PROTOCOL.train[-1])
 VALIDATION = FixedWeeks(PROTOCOL.validation[0], PROTOCOL.validation[-1])
 HELD_OUT = FixedWeeks(PROTOCOL.held_out[0], PROTOCOL.held_out[-1])
+LAST_HELD_OUT = FixedWeeks(PROTOCOL.held_out[-1], PROTOCOL.held_out[-1])
 UP_TO_HELD_OUT = FixedWeeks(calendar()[0], PROTOCOL.held_out[-1])
 COMING = FixedWeeks(PROTOCOL.coming, PROTOCOL.coming)
