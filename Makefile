@@ -63,9 +63,8 @@ plan: install ## What would be re-materialised and why; runs nothing
 run: install ## Materialise what is stale
 	@$(BIN)/python -m liftgraph run
 
-tune: install ## The full search (LIFTGRAPH_TRIALS, 60 unless set), a new training, and what follows
-	@LIFTGRAPH_TRIALS=$${LIFTGRAPH_TRIALS:-60} $(BIN)/python -m dagster asset materialize --select 'key:"models/offer_ranker"' -m definitions
-	@$(BIN)/python -m liftgraph run
+tune: install ## The full search of 60 trials per model family, a new training, and what follows
+	@$(BIN)/python -m liftgraph tune
 
 reap: install ## Fail runs whose process is gone
 	@$(BIN)/python -m liftgraph reap

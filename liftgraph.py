@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from assets.governance.runner import Outcome
+
+TUNED = "models.offer_ranker"
 
 console = Console(stderr=True, highlight=False)
 
@@ -135,6 +142,42 @@ def run(assets: tuple[str, ...]) -> None:
         )
     if not outcome.ran:
         console.print("Everything is up to date.")
+    _finish(outcome)
+
+
+@main.command()
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Trials per model family; those of earlier searches count.",
+)
+def tune(*, trials: int) -> None:
+    """Search further for the offer ranker's parameters, train it anew, run what follows.
+
+    A search that was stopped goes on where it was.
+    """
+    # Before anything reads the settings.
+    os.environ["LIFTGRAPH_TRIALS"] = str(trials)
+    from assets.governance.plan import Batch
+    from assets.governance.runner import bring_up_to_date, run_batch
+
+    show_progress()
+    with graph() as (settings, lake, defs, instance):
+        outcome = bring_up_to_date(defs, settings=settings, lake=lake, instance=instance)
+        trained = any(TUNED in ran.batch.assets for ran in outcome.ran)
+        if not trained and outcome.success:
+            batch = Batch((TUNED,), None)
+            outcome.ran.append(run_batch(defs, batch, settings=settings, instance=instance))
+            after = bring_up_to_date(defs, settings=settings, lake=lake, instance=instance)
+            outcome.ran += after.ran
+            outcome.plan = after.plan
+    _finish(outcome)
+
+
+def _finish(outcome: Outcome) -> NoReturn:
+    """Say what failed and what is blocked, and end with a status that says so."""
     failed = [r for r in outcome.ran if not r.success]
     for ran in failed:
         for error in ran.errors:
