@@ -1,0 +1,252 @@
+"""The demand model: XGBoost Poisson with an offset, monotone in price and promotion.
+
+The offset is the log of the row's level: the trips foreseen in its store times the rate at which
+the product sold there, promotions taken out. Trees learn what multiplies it. A model is its UBJSON
+bytes, which carry the feature names; rows in the same order give the same bytes on every run and
+with any number of threads. XGBoost is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from models.demand.features import FEATURES, MONOTONE
+from models.demand.series import KEYS
+
+if TYPE_CHECKING:
+    import xgboost as xgb
+
+MAX_BIN = 128
+
+FIXED_PARAMS: Mapping[str, Any] = MappingProxyType(
+    {
+        "objective": "count:poisson",
+        "tree_method": "hist",
+        "max_bin": MAX_BIN,
+        # The offset is the start: a fitted intercept would be one more that nobody can explain.
+        "base_score": 1.0,
+        # Its own default for counts, .7, holds each leaf's step back for no gain here.
+        "max_delta_step": 0.0,
+        "verbosity": 1,
+    }
+)
+
+DEFAULT_ROUNDS = 200
+
+# A sound start before any tuning.
+DEFAULT_PARAMS: Mapping[str, Any] = MappingProxyType(
+    {
+        "eta": 0.06,
+        "max_depth": 6,
+        "min_child_weight": 20.0,
+        "reg_lambda": 10.0,
+        "colsample_bytree": 0.5,
+        "subsample": 0.8,
+    }
+)
+
+# Column of the examples that the offset is the log of.
+OFFSET = "clean_level"
+
+
+@dataclass(frozen=True)
+class DemandData:
+    """Examples in the form XGBoost takes."""
+
+    matrix: xgb.QuantileDMatrix
+    features: tuple[str, ...]
+    rows: int
+
+
+def prepare(
+    examples: pl.DataFrame,
+    *,
+    features: Sequence[str] = FEATURES,
+    offset: str = OFFSET,
+    threads: int | None = None,
+) -> DemandData:
+    """Quantise labelled examples.
+
+    Args:
+        examples: Of ``examples.demand_examples``, sorted by week, store and product.
+        features: Feature columns.
+        offset: Column of levels.
+        threads: To use; all by default. The result does not depend on it.
+
+    Raises:
+        ValueError: There are no rows, rows are not sorted, or a row has no units or no level.
+    """
+    import xgboost as xgb
+
+    check_examples(examples, offset=offset)
+    matrix = xgb.QuantileDMatrix(
+        to_matrix(examples, features),
+        label=examples["units"].to_numpy(),
+        base_margin=np.log(examples[offset].to_numpy()),
+        feature_names=list(features),
+        max_bin=MAX_BIN,
+        nthread=threads,
+    )
+    return DemandData(matrix=matrix, features=tuple(features), rows=examples.height)
+
+
+def check_examples(examples: pl.DataFrame, *, offset: str) -> None:
+    """Refuse examples that no model could learn from.
+
+    Raises:
+        ValueError: As ``prepare`` says.
+    """
+    if examples.is_empty():
+        raise ValueError("demand model: there are no examples to learn from")
+    for name in ("units", offset):
+        values = examples[name]
+        bad = int((values.is_null() | values.is_nan()).sum())
+        if bad:
+            raise ValueError(
+                f"demand model: {bad:,} of {examples.height:,} examples have no {name}; leave weeks "
+                "out whose sales are not known yet"
+            )
+    if not examples.select((pl.col(offset) > 0).all()).item():
+        raise ValueError(f"demand model: {offset} must be above zero; it is the offset's antilog")
+    keys = examples.select(pl.struct("week_start", *KEYS[:2]).alias("key"))["key"]
+    if not keys.is_sorted():
+        raise ValueError(
+            "demand model: examples are not sorted by week_start, store_id and product_id; "
+            "demand_examples() sorts them"
+        )
+
+
+def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
+    """The features as a C-ordered float32 array, null as NaN."""
+    return frame.select(pl.col(name).cast(pl.Float32) for name in features).to_numpy(order="c")
+
+
+def constraints(features: Sequence[str]) -> tuple[int, ...]:
+    """1 where a feature may only raise the forecast, -1 where it may only lower it, else 0."""
+    return tuple(MONOTONE.get(name, 0) for name in features)
+
+
+def fit(
+    data: DemandData,
+    *,
+    params: Mapping[str, Any],
+    rounds: int,
+    seed: int,
+    threads: int | None = None,
+) -> bytes:
+    """Train on prepared data.
+
+    Args:
+        data: From ``prepare``.
+        params: XGBoost parameters beside the fixed ones.
+        rounds: Number of trees.
+        seed: Of row and column sampling.
+        threads: As for ``prepare``.
+
+    Returns:
+        The booster as UBJSON.
+
+    Raises:
+        ValueError: ``params`` would override a fixed parameter.
+    """
+    import xgboost as xgb
+
+    fixed = sorted(set(params) & {*FIXED_PARAMS, "seed", "nthread", "monotone_constraints"})
+    if fixed:
+        raise ValueError(
+            f"fit(): {fixed} are fixed for this model; remove them from the parameters"
+        )
+    settings = {
+        **FIXED_PARAMS,
+        **params,
+        "monotone_constraints": constraints(data.features),
+        "seed": seed,
+    }
+    if threads is not None:
+        settings["nthread"] = threads
+    booster = xgb.train(settings, data.matrix, num_boost_round=rounds)
+    return bytes(booster.save_raw(raw_format="ubj"))
+
+
+def train(
+    examples: pl.DataFrame,
+    *,
+    params: Mapping[str, Any] = DEFAULT_PARAMS,
+    seed: int,
+    rounds: int = DEFAULT_ROUNDS,
+    features: Sequence[str] = FEATURES,
+    offset: str = OFFSET,
+    threads: int | None = None,
+) -> bytes:
+    """``prepare`` and ``fit`` in one call; arguments and errors as theirs."""
+    data = prepare(examples, features=features, offset=offset, threads=threads)
+    return fit(data, params=params, rounds=rounds, seed=seed, threads=threads)
+
+
+def load(model: bytes) -> xgb.Booster:
+    """The booster of UBJSON bytes."""
+    import xgboost as xgb
+
+    return xgb.Booster(model_file=bytearray(model))
+
+
+def predict(
+    model: bytes | xgb.Booster, examples: pl.DataFrame, *, offset: str = OFFSET
+) -> pl.Series:
+    """Mean units of each example.
+
+    Args:
+        model: UBJSON bytes, or a booster that is kept loaded.
+        examples: Rows with the model's features and the level, in any order.
+        offset: As the model was trained with.
+
+    Returns:
+        ``mean`` (Float64), above zero.
+    """
+    return pl.Series("mean", np.exp(margin(model, examples, offset=offset)))
+
+
+def margin(
+    model: bytes | xgb.Booster, examples: pl.DataFrame, *, offset: str = OFFSET
+) -> np.ndarray:
+    """Log of the mean: the offset plus what the trees add (SHAP values sum to the latter)."""
+    booster = load(model) if isinstance(model, bytes) else model
+    start = np.log(examples[offset].to_numpy())
+    if examples.is_empty():
+        return start
+    features = to_matrix(examples, feature_names(booster))
+    # The base score of 1 adds a log of 0.
+    return start + booster.inplace_predict(features, predict_type="margin").astype(np.float64)
+
+
+def feature_names(model: bytes | xgb.Booster) -> list[str]:
+    """The features the model was trained on, in its order.
+
+    Raises:
+        ValueError: The model carries none.
+    """
+    booster = load(model) if isinstance(model, bytes) else model
+    if not booster.feature_names:
+        raise ValueError("the demand model carries no feature names; train it with train()")
+    return list(booster.feature_names)
+
+
+def importance(model: bytes | xgb.Booster) -> pl.DataFrame:
+    """Share of the total gain by feature, largest first; unused ones are listed with 0.
+
+    Returns:
+        ``feature`` (String), ``gain`` (Float64, sums to 1 unless no tree splits).
+    """
+    booster = load(model) if isinstance(model, bytes) else model
+    gains = booster.get_score(importance_type="total_gain")
+    total = sum(float(np.sum(gain)) for gain in gains.values()) or 1.0
+    rows = [(name, float(np.sum(gains.get(name, 0.0))) / total) for name in feature_names(booster)]
+    return pl.DataFrame(rows, schema={"feature": pl.String, "gain": pl.Float64}, orient="row").sort(
+        "gain", "feature", descending=[True, False]
+    )
