@@ -71,7 +71,9 @@ def examples_of_plans(
         Name to rows as ``demand_examples`` gives them, in the same order for every plan.
     """
     if horizon < 1:
-        raise ValueError(f"demand examples: horizon {horizon}; a forecast looks 1 week or more ahead")
+        raise ValueError(
+            f"demand examples: horizon {horizon}; a forecast looks 1 week or more ahead"
+        )
     rows = checked(panel)
     wanted = sorted(set(targets))
     active = rows.filter(pl.col("active") & pl.col("week_start").is_in(wanted))
@@ -116,9 +118,7 @@ class _Known:
         self.season: dict[str, float] = {}
 
 
-def _known_features(
-    history: History, week: pl.DataFrame, *, target: date, horizon: int
-) -> _Known:
+def _known_features(history: History, week: pl.DataFrame, *, target: date, horizon: int) -> _Known:
     rows = pair_index(week, history.series.pairs)
     base, level, clean = base_features(history, rows)
     known = _Known(rows, level, clean)
@@ -150,7 +150,9 @@ def _examples(history: History, week: pl.DataFrame, known: _Known, *, horizon: i
         if name in features
     }
     promoted = (
-        (pl.col("discount") > REAL_DISCOUNT) | (pl.col("display") != "0") | (pl.col("mailer") != "0")
+        (pl.col("discount") > REAL_DISCOUNT)
+        | (pl.col("display") != "0")
+        | (pl.col("mailer") != "0")
     )
     trips = history.trip_forecast()[known.rows]
     return week.select(

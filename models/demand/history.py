@@ -76,7 +76,9 @@ class Group:
     def trend(self, half_life: int) -> np.ndarray:
         """Log of the short rate over the long one, of every group."""
         level = self.plain[LEVEL_HALF_LIFE].plain()
-        return np.log(self.plain[half_life].rate(np.nan_to_num(level)) / np.maximum(level, SMALLEST))
+        return np.log(
+            self.plain[half_life].rate(np.nan_to_num(level)) / np.maximum(level, SMALLEST)
+        )
 
     def residual(self, half_life: int) -> np.ndarray:
         """Log of what was sold over what was expected, promotions included."""
@@ -160,7 +162,9 @@ class History:
     def promoted(self, week: int) -> np.ndarray:
         s = self.series
         return (
-            (s.discount[:, week] > REAL_DISCOUNT) | (s.display[:, week] > 0) | (s.mailer[:, week] > 0)
+            (s.discount[:, week] > REAL_DISCOUNT)
+            | (s.display[:, week] > 0)
+            | (s.mailer[:, week] > 0)
         )
 
     def trip_forecast(self) -> np.ndarray:

@@ -43,9 +43,7 @@ class Multipliers:
         depth = np.searchsorted(DEPTHS, discount, side="left")
         return depth * 4 + (np.asarray(display) > 0) * 2 + (np.asarray(mailer) > 0)
 
-    def of(
-        self, *, discount: np.ndarray, display: np.ndarray, mailer: np.ndarray
-    ) -> np.ndarray:
+    def of(self, *, discount: np.ndarray, display: np.ndarray, mailer: np.ndarray) -> np.ndarray:
         """Multiplier of every pair under its state; 1 before anything is known."""
         states = self.state(discount=discount, display=display, mailer=mailer)
         return self.effects[self.category.of_row, states]

@@ -84,7 +84,9 @@ def _shape(history: History, rows: np.ndarray) -> Features:
             "spread_13": np.nanstd(last[:, -13:], axis=1),
             "peak_13": np.nanmax(last[:, -13:], axis=1),
             "median_13": np.nanmedian(last[:, -13:], axis=1),
-            "zero_share_13": np.nanmean(np.where(known[:, -13:], last[:, -13:] == 0, np.nan), axis=1),
+            "zero_share_13": np.nanmean(
+                np.where(known[:, -13:], last[:, -13:] == 0, np.nan), axis=1
+            ),
             "zero_share_26": np.nanmean(np.where(known, last == 0, np.nan), axis=1),
             "weeks_since_sale": _since(history.last_sale[rows], week),
             "pair_age": _since(history.first_seen[rows], week),

@@ -124,7 +124,9 @@ def checked(panel: pl.DataFrame) -> pl.DataFrame:
             pl.col("active").cast(pl.Boolean).fill_null(value=True),
             pl.lit(zero_filled).alias("zero_filled"),
         )
-        .with_columns(pl.col("discount").fill_null(0.0), pl.col("price", "base_price").fill_nan(None))
+        .with_columns(
+            pl.col("discount").fill_null(0.0), pl.col("price", "base_price").fill_nan(None)
+        )
         .sort(KEYS)
     )
     _refuse(rows)
@@ -196,9 +198,9 @@ def series(rows: pl.DataFrame, *, last: date) -> Series:
         store=store,
         product=codes(pairs["product_id"]),
         category=codes(pairs["category"]),
-        store_category=codes(pairs.select(pl.concat_str("store_id", "category", separator="\n"))[
-            "store_id"
-        ]),
+        store_category=codes(
+            pairs.select(pl.concat_str("store_id", "category", separator="\n"))["store_id"]
+        ),
     )
 
 

@@ -29,7 +29,9 @@ def wape(units: np.ndarray, forecast: np.ndarray) -> float:
     """
     total = float(units.sum())
     if total <= 0:
-        raise ValueError(f"WAPE: nothing was sold in {units.size:,} row(s); choose weeks with sales")
+        raise ValueError(
+            f"WAPE: nothing was sold in {units.size:,} row(s); choose weeks with sales"
+        )
     return float(np.abs(units - forecast).sum()) / total
 
 
@@ -37,7 +39,9 @@ def bias(units: np.ndarray, forecast: np.ndarray) -> float:
     """Sum of forecasts over the sum of sales, less 1; errors as ``wape``."""
     total = float(units.sum())
     if total <= 0:
-        raise ValueError(f"bias: nothing was sold in {units.size:,} row(s); choose weeks with sales")
+        raise ValueError(
+            f"bias: nothing was sold in {units.size:,} row(s); choose weeks with sales"
+        )
     return float(forecast.sum()) / total - 1.0
 
 
