@@ -1,0 +1,1 @@
+"""Lift: what an action adds beyond what would have been sold anyway."""
