@@ -47,7 +47,7 @@ class Calibration:
             lines between points (Zadrozny and Elkan, KDD 2002).
         values: ``platt`` (a, b); ``beta`` (a, b, c); ``isotonic`` the log-odds of the points and
             then their probabilities.
-        errors: Method to its Brier score on the further week it was chosen by; empty if there was
+        errors: Method to its log loss on the further week it was chosen by; empty if there was
             only one week, which is then Platt's.
         rows: Offers it was learned from.
     """
@@ -135,9 +135,10 @@ def served(
 def fit_calibration(offers: pl.DataFrame) -> Calibration:
     """Learn the map, by whichever method does best on the last week.
 
-    Each method learns from all weeks but the last and is judged there by its Brier score, which
-    among rising maps of the same log-odds only better calibration can lower. The best one, the
-    simplest of equals, then learns from all weeks.
+    Each method learns from all weeks but the last and is judged there by its log loss, which among
+    rising maps of the same log-odds only better calibration can lower, and which, unlike the Brier
+    score, a small chance taken for none spoils. The best one, the simplest of equals, then learns
+    from all weeks.
 
     Args:
         offers: From ``served``; one week or more.
@@ -163,7 +164,8 @@ def fit_calibration(offers: pl.DataFrame) -> Calibration:
         x, y = _columns(judged)
         for method in _METHODS:
             p = _map(earlier, method=method).apply(x)
-            errors[method] = round(float(np.mean(np.sort((p - y) ** 2))), _DECIMALS)
+            loss = -np.where(y > 0, np.log(p), np.log1p(-p))
+            errors[method] = round(float(np.mean(np.sort(loss))), _DECIMALS)
     best = min(errors, key=lambda name: errors[name]) if errors else _METHODS[0]
     return _map(offers, method=best, errors=errors)
 
@@ -260,7 +262,21 @@ def _isotonic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
-    return np.concatenate([fitted.X_thresholds_, fitted.y_thresholds_])
+    points, steps = fitted.X_thresholds_, fitted.y_thresholds_
+    # Where nothing, or everything, was bought the outermost step is 0 or 1, which no number of
+    # offers proves: half a purchase and half a refusal more (Jeffreys), as far as it stays rising.
+    levels = np.unique(steps)
+    if levels.size > 1:
+        low = _jeffreys(y[x <= points[steps == levels[0]][-1]])
+        high = _jeffreys(y[x >= points[steps == levels[-1]][0]])
+        steps = np.where(steps == levels[0], min(low, levels[1]), steps)
+        steps = np.where(steps == levels[-1], max(high, levels[-2]), steps)
+    return np.concatenate([points, steps])
+
+
+def _jeffreys(outcomes: np.ndarray) -> float:
+    """Share of ones with half an outcome of either kind added."""
+    return float((outcomes.sum() + 0.5) / (outcomes.size + 1.0))
 
 
 def _logistic(columns: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ def _calibration(offers: pl.DataFrame, files: dict[str, bytes]) -> dict[str, Any
     return {
         "method": fitted.method,
         "offers": fitted.rows,
-        "brier": dict(fitted.errors),
+        "log_loss": dict(fitted.errors),
     } | reliability(p, offers["label"])
 
 

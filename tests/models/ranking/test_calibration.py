@@ -12,6 +12,7 @@ from models.ranking import xgboost_classifier, xgboost_ranker
 from models.ranking.calibration import (
     CERTAINTY,
     Calibration,
+    _map,
     fit_calibration,
     probabilities,
     reliability,
@@ -81,6 +82,31 @@ def test_steps_are_learned_by_the_isotonic_map() -> None:
     assert fitted.method == "isotonic"
     assert fitted.errors["isotonic"] < fitted.errors["platt"]
     assert fitted.apply(np.array([-3.0, -0.5, 2.0])) == pytest.approx([0.05, 0.2, 0.6], abs=0.04)
+
+
+def test_what_was_never_bought_is_not_taken_for_impossible() -> None:
+    """A step of 400 offers without a purchase; a slope over log-odds would be at its mercy."""
+    x = np.concatenate([np.full(400, -3.0), np.full(400, 1.0)])
+    y = np.concatenate([np.zeros(400), np.tile([0.0, 1.0], 200)])
+    frame = pl.DataFrame(
+        {"as_of": [date(2017, 1, 2)] * 800, "score": x, "label": y.astype(np.int8)}
+    )
+    fitted = _map(frame, method="isotonic")
+    assert fitted.apply(np.array([-3.0, 1.0])) == pytest.approx([0.5 / 401, 200.5 / 401])
+
+
+def lapsed(x: np.ndarray) -> np.ndarray:
+    """A third of the households hardly come any more, whatever their history says."""
+    return np.where(x < -1.6, 0.002, sigmoid(x))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_households_that_hardly_come_do_not_spoil_the_slope(seed: int) -> None:
+    fitted = fit_calibration(offers(lapsed, seed=seed))
+    assert fitted.method == "isotonic"
+    new = offers(lapsed, seed=seed + 100)
+    said = pl.Series(fitted.apply(new["score"].to_numpy()))
+    assert reliability(said, new["label"])["slope"] == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("truth", [overconfident, staircase])
