@@ -34,6 +34,7 @@ class Effects:
         spill: Where incremental units come from.
         noise: Of the counts.
         settings: Assumptions.
+        columns: What each row loses for shares of 1, by kind (``spill_over.regressors``).
     """
 
     index: PanelIndex
@@ -45,6 +46,20 @@ class Effects:
     spill: SpillOver
     noise: Noise
     settings: LiftSettings
+    columns: np.ndarray
+
+    def expected(self) -> np.ndarray:
+        """Expected units of each row."""
+        return (
+            self.base()
+            * np.exp(_log_own(self.own, self.index.terms, self.index))
+            * left_over(self.columns, self.spill.mean)
+        )
+
+    def base(self) -> np.ndarray:
+        """Expected units of each row, had nothing been promoted."""
+        weeks = week_means(self.index, self.index.terms)
+        return self.fixed.of(self.index) * np.exp(weeks @ self.pool.timing)
 
 
 def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = None) -> Effects:
@@ -70,11 +85,11 @@ def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = Non
     spill = no_data(settings)
     at = np.zeros(spill.mean.size)
     columns = np.zeros((index.rows, at.size))
-    fixed = None
+    week_terms = week_means(index, terms)
+    fixed = FixedEffects.ones(index)
     for cycle in range(settings.cycles):
         other = left_over(columns, at)
         log_own = _log_own(own, terms, index)
-        week_terms = week_means(index, terms) if cycle == 0 else week_terms
         log_own += week_terms @ pool.timing
         fixed = fit_fixed_effects(index, factor=np.exp(log_own) * other, start=fixed)
         mean = fixed.of(index) * other * np.exp(log_own)
@@ -109,6 +124,7 @@ def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = Non
         spill=spill,
         noise=noise,
         settings=settings,
+        columns=columns,
     )
 
 

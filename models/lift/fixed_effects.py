@@ -32,6 +32,15 @@ class FixedEffects:
     category_week: np.ndarray
     store_week: np.ndarray
 
+    @classmethod
+    def ones(cls, index: PanelIndex) -> FixedEffects:
+        """No effect of anything."""
+        return cls(
+            np.ones(len(index.pairs)),
+            np.ones(len(index.categories) * index.weeks),
+            np.ones(len(index.stores) * index.weeks),
+        )
+
     def of(self, index: PanelIndex) -> np.ndarray:
         """Expected units of each row, without what ``offset`` stood for."""
         return (
@@ -42,25 +51,18 @@ class FixedEffects:
 
 
 def fit_fixed_effects(
-    index: PanelIndex, *, factor: np.ndarray, start: FixedEffects | None = None
+    index: PanelIndex, *, factor: np.ndarray, start: FixedEffects
 ) -> FixedEffects:
     """Effects given what else multiplies a row.
 
     Args:
         index: The panel.
         factor: By row, from own and other promotion.
-        start: Where to begin; from 1 otherwise.
+        start: Where to begin.
     """
     codes = (index.pair, index.category_week, index.store_week)
-    sizes = (
-        len(index.pairs),
-        len(index.categories) * index.weeks,
-        len(index.stores) * index.weeks,
-    )
-    if start is None:
-        effects = [np.ones(n) for n in sizes]
-    else:
-        effects = [start.pair.copy(), start.category_week.copy(), start.store_week.copy()]
+    effects = [start.pair.copy(), start.category_week.copy(), start.store_week.copy()]
+    sizes = [e.size for e in effects]
     sold = [group_sums(c, index.units, n) for c, n in zip(codes, sizes, strict=True)]
     for _ in range(MAX_SWEEPS):
         moved = 0.0

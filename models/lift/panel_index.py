@@ -65,6 +65,23 @@ class PanelIndex:
     def rows(self) -> int:
         return int(self.units.size)
 
+    @property
+    def store_of_pair(self) -> np.ndarray:
+        """Code of the store of each pair."""
+        return self.pairs["store"].to_numpy()
+
+    @property
+    def product_of_pair(self) -> np.ndarray:
+        """Code of the product of each pair."""
+        return self.pairs["product"].to_numpy()
+
+    @property
+    def category_of_pair(self) -> np.ndarray:
+        """Code of the category of each pair."""
+        of_product = np.zeros(len(self.products), dtype=np.int64)
+        of_product[self.product] = self.category
+        return of_product[self.product_of_pair]
+
     def shifted(self, values: np.ndarray, weeks: int) -> np.ndarray:
         """``values`` of the same store and product ``weeks`` earlier; 0 where there is no row."""
         place = self.pair.astype(np.int64) * (self.weeks + 1) + self.week
@@ -96,21 +113,19 @@ def panel_index(panel: pl.DataFrame) -> PanelIndex:
     bad = panel.filter(pl.col("units").is_null() | (pl.col("units") < 0)).height
     if bad:
         raise ValueError(
-            f"demand panel: units are null or negative in {bad:,} row(s); leave out weeks that have "
-            "not ended, and write zeros as 0"
+            f"demand panel: units are null or negative in {bad:,} row(s); leave out weeks that "
+            "have not ended, and write zeros as 0"
         )
     rows = with_groups(panel).sort(*KEY)
     if rows.select(pl.struct(*KEY).is_duplicated().any()).item():
         raise ValueError("demand panel: a store, product and week occurs twice; give one row each")
-    first = rows["week_start"].min()
+    first = _first_week(rows)
     rows = rows.with_columns(week=_week_number(first))
     stores = rows["store_id"].unique().sort()
     products = rows.group_by("product_id").agg(pl.col("category", "type").last()).sort("product_id")
     categories = products["category"].unique().sort()
-    store, product = (
-        _codes(rows, "store_id", stores),
-        _codes(rows, "product_id", products["product_id"]),
-    )
+    store = _codes(rows, "store_id", stores)
+    product = _codes(rows, "product_id", products["product_id"])
     attributes = products.with_columns(
         category_code=_codes(products, "category", categories),
         type_code=products.select(
@@ -167,6 +182,13 @@ def group_sums(codes: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     if values.ndim == 1:
         return np.bincount(codes, weights=values, minlength=size)
     return np.stack([np.bincount(codes, weights=v, minlength=size) for v in values.T], axis=1)
+
+
+def _first_week(rows: pl.DataFrame) -> date:
+    first = rows["week_start"].min()
+    if not isinstance(first, date):
+        raise TypeError(f"demand panel: week_start is {rows.schema['week_start']}; give dates")
+    return first
 
 
 def _week_number(first: date) -> pl.Expr:

@@ -4,8 +4,8 @@ Shares, not cross-elasticities (van Heerde, Leeflang and Wittink 2004): of the u
 adds, so much is taken from rivals of the type, from the category's other types, and from the
 weeks after. A product that does not respond then takes nothing from anybody. Estimated by
 comparing stores that promoted with stores that did not in the same week of the same product, so
-that a good week of the product is not taken for an effect; the errors are clustered by store and by week at once (Cameron, Gelbach
-and Miller 2011).
+that a good week of the product is not taken for an
+effect; the errors are clustered by store and by week at once (Cameron, Gelbach and Miller 2011).
 """
 
 from __future__ import annotations
