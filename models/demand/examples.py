@@ -16,7 +16,12 @@ import polars as pl
 from models.calendar import ONE_WEEK
 from models.demand.features import FEATURES
 from models.demand.history import History
-from models.demand.past import base_features, promotion_history, year_ago_features
+from models.demand.past import (
+    base_features,
+    promotion_history,
+    simple_means,
+    year_ago_features,
+)
 from models.demand.plan import own_features, rival_features
 from models.demand.season import season_of
 from models.demand.series import KEYS, REAL_DISCOUNT, checked, pair_index, series
@@ -40,8 +45,8 @@ def demand_examples(
 
     Returns:
         ``store_id, product_id, week_start, units, exposure`` (trips foreseen in the store; 1 where
-        the panel has none), ``level``, ``clean_level`` (units, above zero), ``promoted``,
-        ``horizon``, ``CARRIED`` and ``FEATURES`` (Float32, null where unknown), sorted by week,
+        the panel has none), ``level``, ``clean_level`` (units, above zero), ``mean_13``,
+        ``unpromoted_mean``, ``promoted``, ``horizon``, ``CARRIED`` and ``FEATURES`` (Float32, null where unknown), sorted by week,
         store and product.
 
     Raises:
@@ -115,6 +120,7 @@ class _Known:
     def __init__(self, rows: np.ndarray, level: np.ndarray, clean: np.ndarray) -> None:
         self.rows, self.level, self.clean = rows, level, clean
         self.features: dict[str, np.ndarray] = {}
+        self.means: dict[str, np.ndarray] = {}
         self.season: dict[str, float] = {}
 
 
@@ -127,6 +133,7 @@ def _known_features(history: History, week: pl.DataFrame, *, target: date, horiz
         | year_ago_features(history, rows, target=history.week + horizon)
         | promotion_history(history, rows)
     )
+    known.means = simple_means(history, rows)
     known.season = season_of(target)
     return known
 
@@ -161,6 +168,7 @@ def _examples(history: History, week: pl.DataFrame, known: _Known, *, horizon: i
         pl.Series("exposure", trips),
         pl.Series("level", known.level),
         pl.Series("clean_level", known.clean),
+        *(pl.Series(name, mean) for name, mean in known.means.items()),
         promoted.alias("promoted"),
         pl.lit(horizon, dtype=pl.Int32).alias("horizon"),
         *CARRIED,

@@ -88,9 +88,10 @@ PRICE = (
     "discount_share_13",
     "weeks_since_discount",
     "promotion_response",
+    "promotion_effect",
 )
-DISPLAY = ("display_strength", "display_last", "display_share_8")
-MAILER = ("mailer_strength", "mailer_last", "mailer_share_8")
+DISPLAY = ("display_strength", "display_elsewhere", "display_last", "display_share_8")
+MAILER = ("mailer_strength", "mailer_elsewhere", "mailer_last", "mailer_share_8")
 CROSS = (
     "price_over_category",
     "price_over_cheapest",
@@ -122,6 +123,7 @@ MONOTONE: Mapping[str, int] = {
     "price_over_last": -1,
     "price_over_category": -1,
     "price_over_cheapest": -1,
+    "promotion_effect": 1,
     "display_strength": 1,
     "mailer_strength": 1,
 }

@@ -32,7 +32,9 @@ class Multipliers:
         # Codes beyond the known ones take the last place.
         self.display = np.zeros((2, len(series.display_codes) + 1))
         self.mailer = np.zeros((2, len(series.mailer_codes) + 1))
-        self.product = np.zeros((2, series.product.size))
+        self.product = np.zeros((2, series.product.size, self.states))
+        self.category_of_product = np.zeros(series.product.size, dtype=np.int64)
+        self.category_of_product[series.product.of_row] = series.category.of_row
         self.product_of = series.product.of_row
         self.effects = np.ones(shape)
 
@@ -80,12 +82,11 @@ class Multipliers:
             rest = base * self.effects[self.category.of_row, without]
             store[0] += np.bincount(codes, weights=counted, minlength=store.shape[1])
             store[1] += np.bincount(codes, weights=rest, minlength=store.shape[1])
-        on = states > 0
-        expected = base * self.effects[self.category.of_row, states]
-        for i, values in enumerate((counted, expected)):
+        cell = self.product_of * self.states + states
+        for i, values in enumerate((counted, base)):
             self.product[i] += np.bincount(
-                self.product_of, weights=values * on, minlength=self.product.shape[1]
-            )
+                cell, weights=values, minlength=self.product[i].size
+            ).reshape(self.product[i].shape)
         self.effects = self._effects()
 
     def _effects(self) -> np.ndarray:
@@ -107,5 +108,20 @@ class Multipliers:
 
     def response(self) -> np.ndarray:
         """Log of how much more each product answers to promotions than others in its category."""
-        sold, expected = self.product
-        return np.log((sold + SHRINK_UNITS) / (expected + SHRINK_UNITS))
+        sold, base = self.product[:, :, 1:]
+        expected = (base * self.effects[self.category_of_product][:, 1:]).sum(axis=1)
+        return np.log((sold.sum(axis=1) + SHRINK_UNITS) / (expected + SHRINK_UNITS))
+
+    def of_products(self) -> np.ndarray:
+        """Log multiplier of every product x state, shrunk to its category's.
+
+        A deeper discount, a display and a mailer never count as less than without, so the model may
+        be held to rise with it.
+        """
+        prior = self.effects[self.category_of_product]
+        sold, base = self.product
+        ratio = (sold + SHRINK_UNITS * prior) / (base + SHRINK_UNITS)
+        cube = np.log(ratio / ratio[:, :1]).reshape(-1, self.states // 4, 2, 2)
+        for axis in (1, 2, 3):
+            cube = np.maximum.accumulate(cube, axis=axis)
+        return cube.reshape(-1, self.states)

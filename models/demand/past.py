@@ -12,6 +12,8 @@ from models.demand.series import REAL_DISCOUNT
 Features = dict[str, np.ndarray]
 
 YEAR = 52
+# Sold in them: on the shelf, whatever is promoted.
+FRESH_WEEKS = 13
 
 
 def base_features(history: History, rows: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
@@ -58,8 +60,10 @@ def base_features(history: History, rows: np.ndarray) -> tuple[Features, np.ndar
     made["store_category_rate"] = np.log(
         np.maximum(history.groups["store_category"].plain[LEVEL_HALF_LIFE].plain()[of], SMALLEST)
     )
-    made["product_stores"] = _count(s.product.of_row[rows], s.product.size)
-    made["category_products"] = _count(of, s.store_category.size)
+    # Only what sold of late: a promotion brings back rows that did not.
+    fresh = history.week - history.last_sale[rows] < FRESH_WEEKS
+    made["product_stores"] = _count(s.product.of_row[rows], fresh, size=s.product.size)
+    made["category_products"] = _count(of, fresh, size=s.store_category.size)
     return made, level, clean_level
 
 
@@ -92,6 +96,36 @@ def _shape(history: History, rows: np.ndarray) -> Features:
             "pair_age": _since(history.first_seen[rows], week),
             "product_age": _since(history.product_first[s.product.of_row[rows]], week),
         }
+
+
+def simple_means(history: History, rows: np.ndarray) -> Features:
+    """What the rules without a model forecast from.
+
+    Returns:
+        ``mean_13``: mean units of the known weeks among the last 13; ``unpromoted_mean``: of those
+        without promotion among the last 26, or of all 13 where there is none. 0 where nothing is
+        known.
+    """
+    s, week = history.series, history.week
+    window = slice(max(0, week - 25), week + 1)
+    units, known = s.units[rows, window], s.known[rows, window]
+    plain = known & ~(
+        (s.discount[rows, window] > REAL_DISCOUNT)
+        | (s.display[rows, window] > 0)
+        | (s.mailer[rows, window] > 0)
+    )
+    all_13 = _mean_where(units[:, -13:], known[:, -13:])
+    unpromoted = _mean_where(units, plain)
+    return {
+        "mean_13": np.nan_to_num(all_13),
+        "unpromoted_mean": np.nan_to_num(np.where(np.isnan(unpromoted), all_13, unpromoted)),
+    }
+
+
+def _mean_where(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    count = which.sum(axis=1)
+    total = (values * which).sum(axis=1, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def year_ago_features(history: History, rows: np.ndarray, *, target: int) -> Features:
@@ -152,5 +186,5 @@ def _since(when: np.ndarray, week: int) -> np.ndarray:
     return np.where(when >= 0, week - when, np.nan).astype(np.float32)
 
 
-def _count(of: np.ndarray, size: int) -> np.ndarray:
-    return np.bincount(of, minlength=size)[of].astype(np.float32)
+def _count(of: np.ndarray, which: np.ndarray, *, size: int) -> np.ndarray:
+    return np.bincount(of, weights=which, minlength=size)[of].astype(np.float32)

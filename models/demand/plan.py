@@ -13,7 +13,7 @@ import polars as pl
 
 from models.demand.history import History
 from models.demand.past import Features
-from models.demand.series import REAL_DISCOUNT, place
+from models.demand.series import NONE, REAL_DISCOUNT, place
 
 
 def own_features(history: History, rows: np.ndarray, plan: pl.DataFrame) -> Features:
@@ -30,6 +30,11 @@ def own_features(history: History, rows: np.ndarray, plan: pl.DataFrame) -> Feat
     learned = history.multipliers
     display = learned.strengths(learned.display)[place(plan["display"], s.display_codes)]
     mailer = learned.strengths(learned.mailer)[place(plan["mailer"], s.mailer_codes)]
+    states = learned.state(
+        discount=plan["discount"].to_numpy(),
+        display=(plan["display"] != NONE).to_numpy(),
+        mailer=(plan["mailer"] != NONE).to_numpy(),
+    )
     window = slice(max(0, week - 12), week + 1)
     with np.errstate(divide="ignore"):
         prices, bases = np.log(s.price[rows, window]), np.log(s.base_price[rows, window])
@@ -40,9 +45,18 @@ def own_features(history: History, rows: np.ndarray, plan: pl.DataFrame) -> Feat
         "price_over_mean_13": price - _mean(prices),
         "price_over_last": price - prices[:, -1],
         "base_price_trend": base - _mean(bases),
+        "promotion_effect": learned.of_products()[s.product.of_row[rows], states],
         "display_strength": display,
         "mailer_strength": mailer,
+        "display_elsewhere": _elsewhere(s.product.of_row[rows], display),
+        "mailer_elsewhere": _elsewhere(s.product.of_row[rows], mailer),
     }
+
+
+def _elsewhere(product: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """Mean strength of the product's codes in other stores: how big the promotion is."""
+    size = int(product.max(initial=0)) + 1
+    return _others_mean(product, strength, weight=np.ones(product.size), size=size)
 
 
 def rival_features(
@@ -61,8 +75,8 @@ def rival_features(
     size = s.store_category.size
     price = np.log(plan["price"].cast(pl.Float64).fill_null(np.nan).to_numpy())
     discount = plan["discount"].to_numpy()
-    display = (plan["display"] != "0").to_numpy()
-    mailer = (plan["mailer"] != "0").to_numpy()
+    display = (plan["display"] != NONE).to_numpy()
+    mailer = (plan["mailer"] != NONE).to_numpy()
     promoted = (discount > REAL_DISCOUNT) | display | mailer
     priced = np.isfinite(price)
     maker = plan["manufacturer_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
