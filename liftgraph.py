@@ -132,14 +132,17 @@ def _weeks(weeks: list[date | None]) -> str:
 @main.command()
 @click.argument("assets", nargs=-1)
 def run(assets: tuple[str, ...]) -> None:
-    """Materialise what is stale; only ASSETS (schema.name), if any are given."""
-    from assets.governance.runner import bring_up_to_date
+    """Materialise what is stale; if given, only ASSETS (schema.name) and their inputs."""
+    from assets.governance.runner import UnknownAssetError, bring_up_to_date
 
     show_progress()
     with graph() as (settings, lake, defs, instance):
-        outcome = bring_up_to_date(
-            defs, settings=settings, lake=lake, instance=instance, only=assets or None
-        )
+        try:
+            outcome = bring_up_to_date(
+                defs, settings=settings, lake=lake, instance=instance, only=assets or None
+            )
+        except UnknownAssetError as error:
+            raise click.BadParameter(str(error), param_hint="ASSETS") from error
     if not outcome.ran:
         console.print("Everything is up to date.")
     _finish(outcome)

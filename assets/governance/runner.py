@@ -6,6 +6,7 @@ content is the same stops there.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from datetime import date
 import dagster as dg
 
 from assets.governance.graph import current_plan, nodes_of
-from assets.governance.plan import Batch, Partition, Plan, batches
+from assets.governance.plan import Batch, Node, Partition, Plan, batches
 from models.calendar import weeks_between
 from resources import partition_status, run_reaper
 from resources.lake import Lake
@@ -27,6 +28,10 @@ progress = logging.getLogger("liftgraph.progress")
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+
+
+class UnknownAssetError(ValueError):
+    """An asset was named that the graph does not have."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +94,19 @@ def bring_up_to_date(
         settings: Of this installation.
         lake: The lake.
         instance: Records the runs.
-        only: Assets to restrict to; all by default.
+        only: Assets to restrict to, with all that they are made from; all by default.
 
     Returns:
         The runs, and what is still stale or blocked.
+
+    Raises:
+        UnknownAssetError: ``only`` names an asset that is not in the graph.
     """
     for run in run_reaper.reap(instance, settings):
         progress.info("reaped run %s: its process is gone", run.run_id)
     nodes = nodes_of(definitions)
     if only is not None:
-        # A step that makes several tables makes them all.
-        only = {*only, *(t for a in only if a in nodes for t in nodes[a].together)}
+        only = with_inputs(only, nodes)
     outcome = Outcome()
     tried: set[Partition] = set()
     while True:
@@ -119,6 +126,28 @@ def bring_up_to_date(
             if not ran.success:
                 # What follows in this wave may need what failed: plan again.
                 break
+
+
+def with_inputs(assets: Collection[str], nodes: Mapping[str, Node]) -> set[str]:
+    """Assets and all that they are made from, near and far: made from stale rows they would lie.
+
+    Raises:
+        UnknownAssetError: An asset is not in the graph.
+    """
+    unknown = sorted(set(assets) - nodes.keys())
+    if unknown:
+        close = [n for a in unknown for n in difflib.get_close_matches(a, nodes, n=1)]
+        hint = f"; did you mean {', '.join(close)}?" if close else "; name them schema.name"
+        raise UnknownAssetError(f"the graph has no asset {', '.join(unknown)}{hint}")
+    found: set[str] = set()
+    waiting = list(assets)
+    while waiting:
+        asset = waiting.pop()
+        if asset in nodes and asset not in found:
+            found.add(asset)
+            # A step that makes several tables makes them all.
+            waiting += [*nodes[asset].inputs, *nodes[asset].together]
+    return found
 
 
 def _names_failed_weeks(ran: Ran, lake: Lake) -> bool:

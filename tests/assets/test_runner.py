@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.governance.plan import Batch
-from assets.governance.runner import Outcome, partitions_of, run_tags
+from assets.governance.runner import Outcome, UnknownAssetError, partitions_of, run_tags
 from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import PAST, calendar
 from checks.contracts.contract import Contract, column
@@ -202,14 +202,20 @@ def test_a_bug_is_tried_once_and_stops_only_what_is_made_from_it(
 
 
 def test_only_some_assets(shop: Shop) -> None:
-    # Its quarantine comes along: one step makes both.
-    outcome = shop.up_to_date(only=["landing.products", "raw.products"])
+    # What it is made from comes along, and its quarantine: one step makes both.
+    outcome = shop.up_to_date(only=["raw.products"])
     assert [r.batch.assets for r in outcome.ran] == [
         ("landing.products", "quarantine.products", "raw.products")
     ]
     assert shop.ran == []
     assert not outcome.success, "the rest is still stale"
     assert {e.asset for e in outcome.plan.entries} == {"shop.known"}
+
+
+def test_an_asset_that_does_not_exist_is_named(shop: Shop) -> None:
+    with pytest.raises(UnknownAssetError, match=r"no asset raw.prodcts; did you mean raw.products"):
+        shop.up_to_date(only=["raw.prodcts"])
+    assert shop.ran == []
 
 
 def test_runs_leave_no_lock_and_say_whose_they_are(shop: Shop) -> None:
