@@ -73,7 +73,7 @@ def ndcg_by_week(
         .mark_text(align="left", dx=10, fontSize=12, font=FONT)
         .encode(x=x, y=alt.Y("at:Q"), text="name:N", color=colour)
     )
-    return _svg(alt.layer(lines, points, labels).properties(width=WIDTH, height=280), ident=ident)
+    return svg(alt.layer(lines, points, labels).properties(width=WIDTH, height=280), ident=ident)
 
 
 def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
@@ -121,7 +121,7 @@ def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
         .encode(x="x:Q")
     )
     height = 44 * data.height
-    return _svg(
+    return svg(
         alt.layer(zero, bars, points, text).properties(width=WIDTH - 120, height=height),
         ident=ident,
     )
@@ -151,7 +151,7 @@ def bars(frame: pl.DataFrame, *, label: str, value: str, title: str, ident: str)
         .encode(y=y, x=x, text="text:N")
     )
     chart = alt.layer(marks, text).properties(width=WIDTH - 60, height=24 * data.height)
-    return _svg(chart, ident=ident)
+    return svg(chart, ident=ident)
 
 
 def reliability(bins: pl.DataFrame, *, ident: str) -> str:
@@ -180,7 +180,7 @@ def reliability(bins: pl.DataFrame, *, ident: str) -> str:
     text = base.mark_text(align="left", dx=9, dy=10, fontSize=11, color=INK, font=FONT).encode(
         text="n:N"
     )
-    return _svg(alt.layer(equal, marks, text).properties(width=420, height=320), ident=ident)
+    return svg(alt.layer(equal, marks, text).properties(width=420, height=320), ident=ident)
 
 
 def pairs(frame: pl.DataFrame, *, columns: Mapping[str, str], title: str, ident: str) -> str:
@@ -211,7 +211,7 @@ def pairs(frame: pl.DataFrame, *, columns: Mapping[str, str], title: str, ident:
             .mark_text(align="center", dy=above, fontSize=11, color=INK, font=FONT)
             .encode(y=y, x=alt.X("value:Q", title=title, scale=scale), text="said:N")
         )
-    return _svg(
+    return svg(
         alt.layer(*layers).properties(width=WIDTH - 120, height=40 * frame.height), ident=ident
     )
 
@@ -225,7 +225,8 @@ def _spread(ends: pl.DataFrame, *, gap: float = 0.075) -> pl.DataFrame:
     return ends.sort("ndcg").with_columns(pl.Series("at", at))
 
 
-def _svg(chart: alt.LayerChart | alt.FacetChart, *, ident: str) -> str:
+def svg(chart: alt.LayerChart | alt.FacetChart, *, ident: str) -> str:
+    """A chart as inline SVG in the page's own colours, its ids prefixed by ``ident``."""
     themed = (
         chart.configure(background="transparent", font=FONT, padding=PADDING)
         .configure_view(stroke=None)
@@ -241,8 +242,8 @@ def _svg(chart: alt.LayerChart | alt.FacetChart, *, ident: str) -> str:
         )
     )
     spec: dict[str, Any] = themed.to_dict()
-    svg = vlc.vegalite_to_svg(spec)
+    drawn = vlc.vegalite_to_svg(spec)
     # Clip paths are numbered from 0 in every chart; two charts share one page.
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{ident}-", svg)
+    drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{ident}-", drawn)
     # The figure around it carries the description; the parts would be read out one by one.
-    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    return drawn.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
