@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.lift.effects import Effects
-from models.lift.panel_index import group_sums
+from models.lift.panel_index import PanelIndex, group_sums
 
 _LEAST_STRENGTH, _MOST_STRENGTH = 0.05, 200.0
 _TINY = 1e-9
+# Alternating sums settle within a few rounds.
+_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -32,56 +34,54 @@ class Baseline:
     log_spread: np.ndarray
 
 
-def base_units(effects: Effects, *, after: int | None = None) -> Baseline:
-    """Baselines of every pair for the week after the panel's last.
+def base_units(effects: Effects) -> Baseline:
+    """Baselines of every pair for the week after the panel's last."""
+    index = effects.index
+    levels = pair_levels(effects, half_life=effects.settings.level_half_life)
+    stores, categories, variance = _week_level(effects)
+    units = levels.units * stores[index.store_of_pair] * categories[index.category_of_pair]
+    return Baseline(
+        units=units,
+        log_spread=np.sqrt(levels.log_spread**2 + effects.noise.shock + variance),
+    )
+
+
+def pair_levels(effects: Effects, *, half_life: float = np.inf) -> Baseline:
+    """Levels of every pair, without their weeks.
 
     Args:
         effects: Of the panel.
-        after: Weeks are looked at up to this one; the panel's last by default.
+        half_life: Weeks after which a sale counts half.
     """
-    index, settings = effects.index, effects.settings
-    last = index.weeks - 1 if after is None else after
-    age = last - index.week
-    weight = np.where(age >= 0, 0.5 ** (age / settings.level_half_life), 0.0)
+    index = effects.index
+    weight = 0.5 ** ((index.weeks - 1 - index.week) / half_life)
     # What one unit of level would have sold: weeks and promotion, but not the pair.
-    exposure = effects.expected() / np.maximum(effects.fixed.pair[index.pair], _TINY)
-    pairs, products, stores = len(index.pairs), len(index.products), len(index.stores)
+    exposure = effects.without_level()
+    pairs = len(index.pairs)
     sold = group_sums(index.pair, index.units * weight, pairs)
     exposed = group_sums(index.pair, exposure * weight, pairs)
-    effective = group_sums(index.pair, weight**2, pairs) / np.maximum(
-        group_sums(index.pair, weight, pairs), _TINY
-    )
-    product = index.product_of_pair
-    store = index.store_of_pair
-    prior = _chain_level(sold, exposed, product, store, products, stores)
+    # A sale that counts half carries the noise of a whole one, halved.
+    noise = group_sums(index.pair, index.units * weight**2, pairs)
+    prior = _chain_level(sold, exposed, index)
     expected = prior * exposed
-    strength = _strength(sold, expected)
+    strength = _strength(sold, expected, noise)
     level = prior * (sold + strength) / (expected + strength)
-    weeks = _week_level(effects, last)
-    units = level * weeks[0][index.store_of_pair] * weeks[1][index.category_of_pair]
-    # Weighted counts carry the noise of fewer sales than they sum to.
-    noise = np.maximum(effective, _TINY) * effects.noise.dispersion
-    variance = (noise * sold + strength) / np.maximum(sold + strength, _TINY) ** 2
-    variance = variance + effects.noise.shock + weeks[2]
-    return Baseline(units=units, log_spread=np.sqrt(variance))
+    variance = (effects.noise.dispersion * noise + strength) / (sold + strength) ** 2
+    return Baseline(units=level, log_spread=np.sqrt(variance))
 
 
-def _chain_level(
-    sold: np.ndarray,
-    exposed: np.ndarray,
-    product: np.ndarray,
-    store: np.ndarray,
-    products: int,
-    stores: int,
-) -> np.ndarray:
+def _chain_level(sold: np.ndarray, exposed: np.ndarray, index: PanelIndex) -> np.ndarray:
     """A product's level over the chain times its store's, by pair."""
+    product, store = index.product_of_pair, index.store_of_pair
+    products, stores = len(index.products), len(index.stores)
     of_store = np.ones(stores)
     of_product = np.ones(products)
-    # Alternating sums settle within a few rounds.
-    for _ in range(6):
+    # A product without sales is taken to sell half a unit in as much exposure as one of the rest.
+    half = 0.5 * float(exposed.sum()) / max(float(sold.sum()), _TINY)
+    for _ in range(_ROUNDS):
         expected = exposed * of_store[store]
         of_product = (group_sums(product, sold, products) + 0.5) / (
-            group_sums(product, expected, products) + 0.5 / max(_mean_rate(sold, exposed), _TINY)
+            group_sums(product, expected, products) + half
         )
         expected = exposed * of_product[product]
         of_store = (group_sums(store, sold, stores) + _TINY) / (
@@ -90,24 +90,19 @@ def _chain_level(
     return of_product[product] * of_store[store]
 
 
-def _mean_rate(sold: np.ndarray, exposed: np.ndarray) -> float:
-    return float(sold.sum() / max(exposed.sum(), _TINY))
-
-
-def _strength(sold: np.ndarray, expected: np.ndarray) -> float:
+def _strength(sold: np.ndarray, expected: np.ndarray, noise: np.ndarray) -> float:
     """How many expected units the chain's level weighs, by moments."""
-    spread = float((np.square(sold - expected) - sold).sum())
-    return float(
-        np.clip(np.square(expected).sum() / max(spread, _TINY), _LEAST_STRENGTH, _MOST_STRENGTH)
-    )
+    spread = float((np.square(sold - expected) - noise).sum())
+    strength = float(np.square(expected).sum()) / max(spread, _TINY)
+    return float(np.clip(strength, _LEAST_STRENGTH, _MOST_STRENGTH))
 
 
-def _week_level(effects: Effects, last: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _week_level(effects: Effects) -> tuple[np.ndarray, np.ndarray, float]:
     """Levels of stores and categories over the trailing weeks, and their log variance."""
     index = effects.index
-    trailing = slice(max(0, last + 1 - effects.settings.week_level), last + 1)
-    store = effects.fixed.store_week.reshape(-1, index.weeks)[:, trailing]
-    category = effects.fixed.category_week.reshape(-1, index.weeks)[:, trailing]
+    store = effects.fixed.store_week.reshape(-1, index.weeks)[:, -effects.settings.week_level :]
+    category = effects.fixed.category_week.reshape(-1, index.weeks)
+    category = category[:, -effects.settings.week_level :]
     variance = sum(float(np.median(_log_variance(part))) for part in (store, category))
     return store.mean(axis=1), category.mean(axis=1), variance
 

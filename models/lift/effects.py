@@ -17,7 +17,7 @@ from models.lift.spill_over import SpillOver, left_over, no_data, regressors, sp
 # Beyond a factor of about forty a fit has gone astray on a thin product.
 _MOST_LOG = 3.7
 # Spill-over needs own effects that have settled.
-_CYCLES_BEFORE_SPILL = 3
+_CYCLES_BEFORE_SPILL = 2
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,17 @@ class Effects:
 
     def expected(self) -> np.ndarray:
         """Expected units of each row."""
-        return (
-            self.base()
-            * np.exp(_log_own(self.own, self.index.terms, self.index))
-            * left_over(self.columns, self.spill.mean)
-        )
+        return self.fixed.pair[self.index.pair] * self.without_level()
 
-    def base(self) -> np.ndarray:
-        """Expected units of each row, had nothing been promoted."""
-        weeks = week_means(self.index, self.index.terms)
-        return self.fixed.of(self.index) * np.exp(weeks @ self.pool.timing)
+    def without_level(self) -> np.ndarray:
+        """Expected units of each row per unit of its pair's level."""
+        index = self.index
+        log_own = _log_own(self.own, index.terms, index)
+        log_own += week_means(index, index.terms) @ self.pool.timing
+        weeks = (
+            self.fixed.category_week[index.category_week] * self.fixed.store_week[index.store_week]
+        )
+        return weeks * np.exp(log_own) * left_over(self.columns, self.spill.mean)
 
 
 def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = None) -> Effects:

@@ -14,8 +14,9 @@ import numpy as np
 from models.lift.panel_index import PanelIndex, group_sums
 
 # A change of an effect below this does not move a third digit of a lift.
-TOLERANCE = 1e-4
-MAX_SWEEPS = 60
+TOLERANCE = 3e-4
+# Cycles come back to it, each from where the last one ended.
+MAX_SWEEPS = 15
 
 
 @dataclass(frozen=True)
