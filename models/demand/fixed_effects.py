@@ -8,7 +8,7 @@ Poisson estimation with high-dimensional fixed effects"; the errors are Liang an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,8 @@ LEFT_AFTER_EFFECTS = 1e-8
 SMALLEST_MEAN = 1e-12
 
 Floats = np.ndarray
+
+MEAN, WORKING = "_mean", "_working"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Regression:
         dropped: Rows without information: their product, store or week never sold (Poisson).
         clusters: Groups that errors may be correlated within; ``rows`` if none were named.
         within: Each term's share of variance that the absorbed effects leave.
+        last_step: Of ``poisson``: the rows used, with ``MEAN`` (their weight), ``WORKING`` (the
+            working response) and the terms, the latter two less the absorbed effects.
     """
 
     estimates: dict[str, Estimate]
@@ -61,6 +65,7 @@ class Regression:
     dropped: int
     clusters: int
     within: dict[str, float]
+    last_step: pl.DataFrame | None = None
 
 
 def least_squares(
@@ -150,7 +155,14 @@ def poisson(
     within = _within(x, x_left, mean, terms=terms, absorb=absorb)
     scores = x_left * (y - mean)[:, None]
     dropped = frame.height - used.height
-    return _regression(terms, beta, x_left, mean, scores, used, cluster, within, dropped=dropped)
+    found = _regression(terms, beta, x_left, mean, scores, used, cluster, within, dropped=dropped)
+    working = x_left @ beta + (y - mean) / mean
+    last = used.with_columns(
+        pl.Series(MEAN, mean),
+        pl.Series(WORKING, working),
+        *(pl.Series(term, x_left[:, i]) for i, term in enumerate(terms)),
+    )
+    return replace(found, last_step=last)
 
 
 def _with_sales(frame: pl.DataFrame, *, outcome: str, absorb: Sequence[str]) -> pl.DataFrame:
