@@ -3,15 +3,15 @@
 1. It dies with its parent. The kernel kills it when the thread that started it ends, so a killed
    run leaves no dbt behind that goes on writing.
 2. A command that writes holds the lake's write lock for as long as its process lives: the same
-   ``fcntl.flock`` on the same file that ``filelock.FileLock`` takes for every other writer. The
-   lock goes when the process goes, however it goes.
+   ``fcntl.flock`` on the same file that ``filelock.FileLock`` takes for every other writer, or the
+   same advisory lock in a PostgreSQL catalog. It goes when the process goes, however it goes.
 
-It runs as a script, imports nothing of this project, and hands over to dbt in its own process, so
-the one that holds the lock is the one that writes. ``dbt_process.guarded_executable`` makes it
-startable by path.
+It runs as a script, imports nothing of this project by name, and hands over to dbt in its own
+process, so the one that holds the lock is the one that writes. ``dbt_process.guarded_executable``
+makes it startable by path.
 
 Environment:
-    LIFTGRAPH_LAKE_LOCK          path of the lock; unset = no lock (PostgreSQL)
+    LIFTGRAPH_LAKE_LOCK          path of the lock, or ``postgres:<dsn>``; unset = no lock
     LIFTGRAPH_LAKE_LOCK_TIMEOUT  seconds to wait for it; default 900
     LIFTGRAPH_DBT_PARENT         process id that must still be the parent; the launcher sets it
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import importlib.util
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -51,7 +53,7 @@ EXIT_LOCKED = 75
 _PR_SET_PDEATHSIG = 1
 
 # Held until the interpreter is torn down: a lock that goes out of scope is released.
-_held: list[FileLock] = []
+_held: list[Any] = []
 
 
 def die_with_parent(parent: int) -> None:
@@ -89,14 +91,28 @@ def command_of(arguments: Sequence[str]) -> str | None:
     return next((a for a in arguments if a in cli.commands), None)
 
 
-def hold_lock(path: Path, *, timeout_s: float) -> None:
+def lock_of(where: str) -> tuple[Any, str]:
+    """The lock that ``LIFTGRAPH_LAKE_LOCK`` names, and how to see who holds it."""
+    if not where.startswith("postgres:"):
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(where), f"{where} (see who with `fuser {where}`)"
+    # Beside this file, by its path: the project's root has a folder named dbt.
+    path = Path(__file__).with_name("advisory_lock.py")
+    spec = importlib.util.spec_from_file_location("advisory_lock", path)
+    assert spec is not None  # noqa: S101 - the file lies beside this one
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.AdvisoryLock(where.removeprefix(module.PREFIX)), "in its catalog (see pg_locks)"
+
+
+def hold_lock(where: str, *, timeout_s: float) -> None:
     """Take the lake's write lock for the life of this process, and say so while waiting.
 
     Raises:
         TimeoutError: Another process held it for ``timeout_s``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock, place = lock_of(where)
     started = time.monotonic()
     patience = 0.0
     while True:
@@ -106,13 +122,13 @@ def hold_lock(path: Path, *, timeout_s: float) -> None:
             waited = time.monotonic() - started
             if waited >= timeout_s:
                 raise TimeoutError(
-                    f"another process has held the lake's write lock {path} for {timeout_s:.0f} s; "
-                    f"see which one with `fuser {path}`, let it finish or stop it, and run again "
+                    f"another process has held the lake's write lock {place} for "
+                    f"{timeout_s:.0f} s; let it finish or stop it, and run again "
                     f"({LOCK_TIMEOUT} sets how long to wait)"
                 ) from None
             patience = min(SAY_EVERY_S, timeout_s - waited)
             say(
-                f"waiting for the lake's write lock {path}: another process is writing "
+                f"waiting for the lake's write lock {place}: another process is writing "
                 f"({waited:.0f} of at most {timeout_s:.0f} s)"
             )
         else:
@@ -166,10 +182,10 @@ def main(arguments: Sequence[str]) -> None:
         # dbt's own asks the package index for the newest version, and Dagster asks at every start.
         sys.stdout.write(f"dbt-core {importlib.metadata.version('dbt-core')}\n")
         return
-    if (path := os.environ.get(LOCK)) and command_of(arguments) in WRITING_COMMANDS:
+    if (where := os.environ.get(LOCK)) and command_of(arguments) in WRITING_COMMANDS:
         try:
             hold_lock(
-                Path(path),
+                where,
                 timeout_s=float(os.environ.get(LOCK_TIMEOUT) or DEFAULT_LOCK_TIMEOUT_S),
             )
         except TimeoutError as error:

@@ -78,7 +78,7 @@ def dbt_environment(
     Args:
         catalog: What follows ``ducklake:`` in ATTACH: ``sqlite:<file>`` or ``postgres:<dsn>``.
         data_path: Folder or object-store prefix of the lake's Parquet files.
-        lock_path: The writers' lock; ``None`` for catalogs that need none.
+        lock_path: The writers' lock; ``None`` for PostgreSQL, whose catalog holds it.
         temp_directory: Where DuckDB spills what does not fit in memory.
         threads: Threads of the child's DuckDB.
         memory_limit: What the child's DuckDB may hold, e.g. ``2GB``.
@@ -104,7 +104,7 @@ def dbt_environment(
         "LIFTGRAPH_DBT_MEMORY": memory_limit,
         "LIFTGRAPH_DBT_TEMP": str(temp_directory),
         "LIFTGRAPH_DBT_TIME_ZONE": time_zone,
-        dbt_guard.LOCK: str(lock_path) if lock_path else "",
+        dbt_guard.LOCK: str(lock_path or (catalog if kind == "postgres" else "")),
         dbt_guard.LOCK_TIMEOUT: str(lock_timeout_s),
         "DBT_PROFILES_DIR": str(PROJECT_DIR),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

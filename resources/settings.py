@@ -97,7 +97,7 @@ class Settings(BaseSettings):
 
     @property
     def write_lock(self) -> Path | None:
-        """The writers' file lock; PostgreSQL catalogs need none."""
+        """The writers' file lock; a PostgreSQL catalog holds its own."""
         return self.lake_dir / "write.lock" if self.catalog_uri.startswith("sqlite:") else None
 
     @property

@@ -257,7 +257,8 @@ def evaluate_budget(*, model_bytes: int, p99_ms: float, blocking: bool = True) -
 
     Args:
         model_bytes: Of all files the service loads.
-        p99_ms: 99th percentile of scoring 500 candidates in one call, in milliseconds.
+        p99_ms: 99th percentile of scoring 500 candidates in one call, in milliseconds of
+            processor time.
         blocking: Whether a failure stops registration.
 
     Returns:

@@ -71,7 +71,8 @@ def evaluate_gates(
         registered: Whether there is a champion other than this model.
         unusable: Why it could not be ranked, if it could not.
         model_bytes: Of all files the service loads.
-        p99_ms: 99th percentile of scoring one request's candidates, in milliseconds.
+        p99_ms: 99th percentile of scoring one request's candidates, in milliseconds of processor
+            time.
     """
     found = result.audit
     return (

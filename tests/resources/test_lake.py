@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from checks.contracts.contract import Contract, column
 from checks.schema_evolution import BreakingSchemaChangeError
 from models.calendar import ONE_WEEK
 from resources import lake as lake_module
+from resources.dbt_guard import lock_of
 from resources.lake import Lake, partition_versions, sql_type, stage
 
 WEEKS = [date(2017, 1, 2) + i * ONE_WEEK for i in range(4)]
@@ -487,7 +489,7 @@ def postgres_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_postgresql_catalog_takes_two_writers_without_a_lock(
+def test_a_postgresql_catalog_takes_two_writers_one_at_a_time(
     postgres_catalog: str, make_home, tmp_path: Path
 ) -> None:
     home = make_home(tmp_path / "home", catalog=postgres_catalog)
@@ -503,3 +505,12 @@ def test_a_postgresql_catalog_takes_two_writers_without_a_lock(
     with home.lake.read() as connection:
         versions = partition_versions(connection, SALES, weeks=WEEKS[:2])
     assert [v.rows for v in versions] == [ROWS, ROWS]
+    # The lock that dbt's process takes is the same one.
+    impatient = dataclasses.replace(home.lake, lock_timeout_s=0.2)
+    lock, _ = lock_of(postgres_catalog)
+    lock.acquire(timeout=0)
+    with pytest.raises(TimeoutError, match="pg_locks"), impatient.write():
+        pass
+    lock.release()
+    with impatient.write() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
