@@ -5,6 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.demand.forecasts import forecasts
+from assets.demand.model import demand_model
+from assets.demand.panel import panel
+from assets.demand.report import demand_report
 from assets.evaluation.ranking import champion, ranking_report
 from assets.features.sets import FEATURE_SETS
 from assets.governance.automation import (
@@ -66,6 +70,10 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             response_examples,
             response_model,
             response_report,
+            panel,
+            demand_model,
+            forecasts,
+            demand_report,
             bento,
             online_snapshot,
             ranked_offers,

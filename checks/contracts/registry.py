@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from checks.contracts.contract import Contract
+from checks.contracts.demand import DEMAND
 from checks.contracts.features import FEATURES
 from checks.contracts.labels import LABELS
 from checks.contracts.marts import MARTS
@@ -13,7 +14,7 @@ from checks.contracts.response import RESPONSE
 
 CONTRACTS: dict[str, Contract] = {
     c.table: c
-    for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING, *RESPONSE)
+    for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING, *RESPONSE, *DEMAND)
 }
 
 

@@ -12,6 +12,7 @@ from models.demand.series import REAL_DISCOUNT
 Features = dict[str, np.ndarray]
 
 YEAR = 52
+USUAL_WEEKS = 8
 # Sold in them: on the shelf, whatever is promoted.
 FRESH_WEEKS = 13
 
@@ -149,11 +150,12 @@ def year_ago_features(history: History, rows: np.ndarray, *, target: int) -> Fea
 
 
 def _moved(totals: np.ndarray, *, then: int, before: int) -> np.ndarray:
-    if before < 7:
+    # Eight weeks before the origin are what is usual.
+    if before < USUAL_WEEKS - 1:
         return np.full(totals.shape[0], np.nan)
     # Three weeks around the week itself: holidays move, and single weeks are noisy.
     around = totals[:, then - 1 : then + 2].mean(axis=1)
-    usual = totals[:, before - 7 : before + 1].mean(axis=1)
+    usual = totals[:, before - USUAL_WEEKS + 1 : before + 1].mean(axis=1)
     return np.log((around + 1.0) / (usual + 1.0))
 
 

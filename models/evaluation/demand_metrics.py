@@ -1,7 +1,7 @@
 """How far a demand forecast is from what was sold: the formulas of the protocol.
 
-WAPE = Σ|y−ŷ| / Σy, promo-WAPE the same over promoted rows, bias = Σŷ/Σy − 1, Poisson deviance =
-2·mean[y ln(y/ŷ) − y + ŷ]. WRMSSE = Σ_i w_i √(MSE_i / mean_train(y_t − y_{t−1})²), where w is the
+WAPE = Σ|y-ŷ| / Σy, promo-WAPE the same over promoted rows, bias = Σŷ/Σy - 1, Poisson deviance =
+2·mean[y ln(y/ŷ) - y + ŷ]. WRMSSE = Σ_i w_i √(MSE_i / mean_train(y_t - y_{t-1})²), where w is the
 share of the series in the trailing revenue. Nothing here has a default: where a metric cannot be
 computed there is an error, or no entry.
 """
@@ -65,7 +65,7 @@ def poisson_deviance(units: np.ndarray, forecast: np.ndarray) -> float:
 def poisson_floor(mean: np.ndarray) -> float:
     """WAPE that an oracle would expect who knows every mean, if sales were Poisson around it.
 
-    E|Y − μ| = 2 e^{−μ} μ^{⌊μ⌋+1} / ⌊μ⌋! (De Moivre's mean deviation; Johnson, Kemp and Kotz,
+    E|Y - μ| = 2 e^{-μ} μ^{⌊μ⌋+1} / ⌊μ⌋! (De Moivre's mean deviation; Johnson, Kemp and Kotz,
     Univariate Discrete Distributions, 2005).
 
     Args:

@@ -1,0 +1,1 @@
+"""Demand: the panel of drinks, its model, its forecasts and the report on them."""

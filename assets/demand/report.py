@@ -1,0 +1,102 @@
+"""The demand model beside its baselines on the held-out weeks, for people and machines."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset, progress
+from assets.demand.forecasts import boosters, dispersions
+from assets.demand.model import NAME
+from assets.lake_asset import Input
+from assets.training.weeks import PROTOCOL, UP_TO_HELD_OUT
+from checks.contracts.demand import DEMAND_PANEL, DEMAND_TEAM
+from models.demand import xgboost_demand
+from models.demand.prices import coverage
+from models.demand.protocol import HORIZONS, demand_weeks
+from models.demand.training import ROUNDS
+from models.evaluation.demand_held_out import GBMS, QUICK, HeldOut, evaluate
+from models.evaluation.demand_report import document, render_html, summary
+from resources import model_registry
+
+REPORT = "evaluation.demand"
+# Four weeks ahead the GBMs would cost as much again.
+BASELINES = {1: (*QUICK, *GBMS), 4: QUICK}
+
+
+@artifact_asset(
+    REPORT,
+    inputs={
+        "panel": Input(DEMAND_PANEL.table, weeks=UP_TO_HELD_OUT),
+        "model": Input(f"models.{NAME}", load=False),
+    },
+    group="demand",
+    kinds={"xgboost", "altair"},
+    owner=DEMAND_TEAM,
+    description=(
+        "The demand model beside its baselines on the held-out weeks, one and four weeks ahead, "
+        "at three levels, with the coverage of its intervals: `reports/demand/`."
+    ),
+)
+def demand_report(context: ArtifactContext, panel: pl.LazyFrame) -> Artifact:
+    settings = context.settings
+    stored = model_registry.latest_model(settings, NAME)
+    known = panel.collect()
+    found: dict[int, HeldOut] = {
+        horizon: evaluate(
+            known,
+            model=boosters(stored)[horizon],
+            dispersion=dispersions(stored)[horizon],
+            train_weeks=_train_weeks(known, horizon),
+            held_out=PROTOCOL.held_out,
+            horizon=horizon,
+            seed=settings.seed,
+            rounds=ROUNDS,
+            threads=settings.threads,
+            names=BASELINES[horizon],
+            params=stored.facts["params"],
+            on_step=progress.info,
+        )
+        for horizon in HORIZONS
+    }
+    figures = document(
+        found,
+        importance=xgboost_demand.importance(stored.read()),
+        prices=coverage(known.filter(pl.col("week_start").is_in(PROTOCOL.held_out))),
+        lineage={k: v for k, v in stored.facts.items() if k != "validation_deviance"},
+    )
+    folder = _write(settings.reports / "demand", figures)
+    return Artifact(
+        versions={None: _version(figures)},
+        sizes={None: found[1].rows.height},
+        metadata={
+            "summary": dg.MetadataValue.md("\n\n".join(summary(figures))),
+            "report": dg.MetadataValue.path(str(folder / "index.html")),
+            "metrics": dg.MetadataValue.json(figures["models"]),
+            "model_version": stored.version,
+        },
+    )
+
+
+def _train_weeks(panel: pl.DataFrame, horizon: int) -> tuple[Any, ...]:
+    first = panel["week_start"].min()
+    return demand_weeks(PROTOCOL.train[-1], first=first, horizon=horizon).train  # type: ignore[arg-type]
+
+
+def _write(folder: Path, figures: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("index.html", render_html(figures)),
+        ("metrics.json", json.dumps(figures, indent=1, allow_nan=False)),
+    ):
+        unfinished = folder / f".{name}.part"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(folder / name)
+    return folder
+
+
+def _version(figures: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12]

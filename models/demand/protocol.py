@@ -1,0 +1,65 @@
+"""Which weeks the demand model learns from, is tuned on and is judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from models.calendar import ONE_WEEK, weeks_between
+
+HORIZONS = (1, 4)
+
+# More weeks than these change the deviance of the tuning weeks in the fourth digit, and each costs
+# the same.
+TRAIN_WEEKS = 16
+VALIDATION_WEEKS = 3
+# Weeks of history that the first example should have, where the calendar is long enough.
+WARM_UP_WEEKS = 13
+
+
+@dataclass(frozen=True)
+class DemandWeeks:
+    """Target weeks of one horizon, ascending.
+
+    Attributes:
+        train: The final model learns from these.
+        tuning_train: The part that trials, and the model that dispersion is measured on, learn from.
+        validation: The rest.
+    """
+
+    train: tuple[date, ...]
+    tuning_train: tuple[date, ...]
+    validation: tuple[date, ...]
+
+
+def demand_weeks(
+    last: date, *, first: date, horizon: int, train_weeks: int = TRAIN_WEEKS
+) -> DemandWeeks:
+    """Target weeks up to ``last``.
+
+    Args:
+        last: Last week whose sales may be learned from.
+        first: First week of the panel.
+        horizon: Weeks ahead.
+        train_weeks: At most so many.
+
+    Raises:
+        ValueError: Fewer than two weeks can be learned from.
+    """
+    earliest = first + horizon * ONE_WEEK
+    known = weeks_between(earliest, last)
+    if len(known) < 2:  # noqa: PLR2004
+        raise ValueError(
+            f"demand: the weeks {first} .. {last} leave {len(known)} to learn from {horizon} week(s) "
+            "ahead; at least 2 are needed: give more history"
+        )
+    warm = max(0, min(WARM_UP_WEEKS, len(known) - train_weeks))
+    train = known[warm:][-train_weeks:]
+    held = max(1, min(VALIDATION_WEEKS, len(train) // 3))
+    return DemandWeeks(tuple(train), tuple(train[:-held]), tuple(train[-held:]))
+
+
+def before(weeks: Sequence[date], *, extra: int, first: date) -> list[date]:
+    """``weeks`` and the ``extra`` weeks before them that are not before ``first``."""
+    return weeks_between(max(first, min(weeks) - extra * ONE_WEEK), max(weeks))

@@ -1,0 +1,149 @@
+"""From a demand panel to trained models: tuned, measured on unseen weeks, learned from all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from models.demand import xgboost_demand
+from models.demand.dispersion import Dispersion, fit_dispersion
+from models.demand.examples import demand_examples
+from models.demand.protocol import HORIZONS, demand_weeks
+from models.demand.tuning import tune
+from models.ranking.study import StudyResult
+
+# Trees of every model here: half as many of twice the step judge the tuning weeks the same.
+ROUNDS = 120
+
+DISPERSION_FILE = "dispersion.json"
+
+
+def model_file(horizon: int) -> str:
+    """Where the model of a horizon lies beside the others; ``model.ubj`` is that of one week."""
+    return "model.ubj" if horizon == 1 else f"horizon_{horizon}.ubj"
+
+
+@dataclass(frozen=True)
+class DemandTraining:
+    """What a training made.
+
+    Attributes:
+        files: Name of a file to its content: a model per horizon, and the dispersions.
+        study: The search of the parameters, one week ahead.
+        dispersions: Horizon to the scatter around forecasts.
+        weeks: Horizon to the weeks the final model learned from.
+        rows: Horizon to the examples of these weeks.
+        deviance: Horizon to the Poisson deviance on the validation weeks.
+    """
+
+    files: Mapping[str, bytes]
+    study: StudyResult
+    dispersions: Mapping[int, Dispersion]
+    weeks: Mapping[int, tuple[date, ...]]
+    rows: Mapping[int, int]
+    deviance: Mapping[int, float]
+
+    @property
+    def model(self) -> bytes:
+        return self.files[model_file(1)]
+
+
+def train(
+    panel: pl.DataFrame,
+    *,
+    last: date,
+    data_snapshot: str,
+    storage: str,
+    seed: int,
+    trials: int,
+    threads: int,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> DemandTraining:
+    """Tune one week ahead, then learn every horizon with those parameters.
+
+    Args:
+        panel: A demand panel; weeks after ``last`` are not looked at.
+        last: Last week to learn from.
+        data_snapshot: Names the data; another one is another study.
+        storage: SQLAlchemy address of the studies.
+        seed: Of everything that is drawn.
+        trials: Of the search.
+        threads: To use.
+        on_step: Told in words what was done.
+
+    Raises:
+        ValueError: The panel cannot be used, or is too short.
+    """
+    from models.evaluation.demand_metrics import poisson_deviance
+
+    known = panel.filter(pl.col("week_start") <= last)
+    first: date = known["week_start"].min()  # type: ignore[assignment]
+    files: dict[str, bytes] = {}
+    dispersions: dict[int, Dispersion] = {}
+    deviance: dict[int, float] = {}
+    rows: dict[int, int] = {}
+    split = {h: demand_weeks(last, first=first, horizon=h) for h in HORIZONS}
+    study: StudyResult | None = None
+    for horizon in HORIZONS:
+        weeks = split[horizon]
+        examples = demand_examples(known, targets=weeks.train, horizon=horizon)
+        if study is None:
+            study = tune(
+                examples,
+                train_weeks=weeks.tuning_train,
+                validation_weeks=weeks.validation,
+                last_week=last,
+                data_snapshot=data_snapshot,
+                storage=storage,
+                seed=seed,
+                trials=trials,
+                rounds=ROUNDS,
+                threads=threads,
+                on_trial=_told(on_step, trials=trials),
+            )
+        fitted = {
+            part: xgboost_demand.train(
+                chosen, params=study.params, rounds=ROUNDS, seed=seed, threads=threads
+            )
+            for part, chosen in (
+                ("judged", examples.filter(pl.col("week_start").is_in(weeks.tuning_train))),
+                ("final", examples),
+            )
+        }
+        unseen = examples.filter(pl.col("week_start").is_in(weeks.validation))
+        units = unseen["units"].to_numpy()
+        mean = xgboost_demand.predict(fitted["judged"], unseen).to_numpy()
+        dispersions[horizon] = fit_dispersion(units, mean)
+        deviance[horizon] = poisson_deviance(units, mean)
+        rows[horizon] = examples.height
+        files[model_file(horizon)] = fitted["final"]
+        on_step(
+            f"training: {horizon} week(s) ahead on {examples.height:,} rows, deviance of the "
+            f"validation weeks {deviance[horizon]:.4f}"
+        )
+    told: dict[str, Any] = {str(h): d.as_dict() for h, d in dispersions.items()}
+    files[DISPERSION_FILE] = json.dumps(told, sort_keys=True).encode()
+    assert study is not None  # noqa: S101
+    return DemandTraining(
+        files=files,
+        study=study,
+        dispersions=dispersions,
+        weeks={h: w.train for h, w in split.items()},
+        rows=rows,
+        deviance=deviance,
+    )
+
+
+def _told(
+    on_step: Callable[[str], None], *, trials: int
+) -> Callable[[int, Mapping[str, Any], float | None], None]:
+    def told(index: int, params: Mapping[str, Any], value: float | None) -> None:  # noqa: ARG001
+        outcome = "stopped early" if value is None else f"deviance {-value:.4f}"
+        on_step(f"tuning: trial {index + 1} of {trials}, demand, {outcome}")
+
+    return told
