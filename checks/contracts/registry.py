@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from checks.contracts.actions import ACTIONS
 from checks.contracts.contract import Contract
 from checks.contracts.demand import DEMAND
 from checks.contracts.features import FEATURES
@@ -14,7 +15,17 @@ from checks.contracts.response import RESPONSE
 
 CONTRACTS: dict[str, Contract] = {
     c.table: c
-    for c in (*RAW, *QUARANTINE.values(), *MARTS, *FEATURES, *LABELS, *RANKING, *RESPONSE, *DEMAND)
+    for c in (
+        *RAW,
+        *QUARANTINE.values(),
+        *MARTS,
+        *FEATURES,
+        *LABELS,
+        *RANKING,
+        *RESPONSE,
+        *DEMAND,
+        *ACTIONS,
+    )
 }
 
 

@@ -8,6 +8,9 @@ from scipy import stats
 
 from models.actions.settings import TrialSettings
 
+# Means of fewer stores are not near enough to a normal law for these formulas.
+LEAST_STORES = 6
+
 
 def store_weeks(*, mean: float, lift: float, trial: TrialSettings) -> float:
     """Store-weeks per arm that show ``lift``, if they were independent.
@@ -44,8 +47,7 @@ def stores_per_arm(*, mean: float, lift: float, weeks: int, trial: TrialSettings
     if weeks < 1:
         raise ValueError(f"a test of {weeks} weeks: name at least one")
     needed = store_weeks(mean=mean, lift=lift, trial=trial)
-    # Two stores at least: one has no variance.
-    return max(2, math.ceil(needed * (1 + (weeks - 1) * trial.correlation) / weeks))
+    return max(LEAST_STORES, math.ceil(needed * (1 + (weeks - 1) * trial.correlation) / weeks))
 
 
 def shortest(

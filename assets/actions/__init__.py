@@ -1,0 +1,1 @@
+"""Actions: the plan of the coming week."""
