@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from models.lift.fixed_effects import FixedEffects, fit_fixed_effects
+from models.lift.levels import pair_levels
 from models.lift.noise import Noise, noise_of
 from models.lift.own_effects import Information, Pooling, information, pooling, posterior
 from models.lift.panel_index import PanelIndex, group_sums, panel_index
@@ -57,10 +58,9 @@ class Effects:
         index = self.index
         log_own = _log_own(self.own, index.terms, index)
         log_own += week_means(index, index.terms) @ self.pool.timing
-        weeks = (
-            self.fixed.category_week[index.category_week] * self.fixed.store_week[index.store_week]
+        return (
+            self.fixed.weeks_of(index) * np.exp(log_own) * left_over(self.columns, self.spill.mean)
         )
-        return weeks * np.exp(log_own) * left_over(self.columns, self.spill.mean)
 
 
 def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = None) -> Effects:
@@ -100,16 +100,20 @@ def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = Non
         own, covariance = posterior(info, pool)
         if cycle >= _CYCLES_BEFORE_SPILL:
             relative = _relative(own, covariance, terms, index)
-            base = fixed.of(index) * np.exp(week_terms @ pool.timing)
+            weeks = fixed.weeks_of(index) * np.exp(week_terms @ pool.timing)
+            # Shrunk: the noise of a pair's own level would pass for what it takes from rivals.
+            level = pair_levels(
+                index, exposure=weeks * other * np.exp(_log_own(own, terms, index))
+            ).units[index.pair]
             columns = regressors(
-                index, base=base, relative=relative, pull_weeks=settings.pull_weeks
+                index, base=level * weeks, relative=relative, pull_weeks=settings.pull_weeks
             )
             log_own = _log_own(own, terms, index)
             spill = spill_over(
                 index,
                 columns=columns,
                 at=at,
-                mean=base * left_over(columns, at) * np.exp(log_own),
+                mean=fixed.pair[index.pair] * weeks * left_over(columns, at) * np.exp(log_own),
                 own=terms,
                 own_precision=np.broadcast_to(np.diag(1.0 / pool.spread**2), (products, k, k)),
                 settings=settings,

@@ -44,11 +44,11 @@ class FixedEffects:
 
     def of(self, index: PanelIndex) -> np.ndarray:
         """Expected units of each row, without what ``offset`` stood for."""
-        return (
-            self.pair[index.pair]
-            * self.category_week[index.category_week]
-            * self.store_week[index.store_week]
-        )
+        return self.pair[index.pair] * self.weeks_of(index)
+
+    def weeks_of(self, index: PanelIndex) -> np.ndarray:
+        """What the week of each row multiplies its pair's level by."""
+        return self.category_week[index.category_week] * self.store_week[index.store_week]
 
 
 def fit_fixed_effects(

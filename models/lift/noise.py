@@ -8,6 +8,12 @@ import numpy as np
 
 from models.lift.panel_index import PanelIndex, group_sums
 
+# Rows with fewer expected units say how counts scatter that are 0 or 1; the others tell the rest.
+# Counts of a panel never scatter less than Poisson.
+_THIN = 0.1
+_MOST_LEVERAGE = 0.9
+_NOTHING = 1e-12
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -30,26 +36,26 @@ class Noise:
 
 def noise_of(index: PanelIndex, mean: np.ndarray) -> Noise:
     """The three parts by weighted moments."""
-    squared = np.square(index.units - mean)
-    weight = 1.0 / np.maximum(mean + mean**2, 1e-6)
-    x = np.stack([mean, mean**2], axis=1)
-    normal = (x * (weight**2)[:, None]).T @ x
-    right = (x * (weight**2)[:, None]).T @ squared
-    dispersion, spread = np.linalg.solve(normal + 1e-12 * np.eye(2), right)
-    if spread < 0.0 or dispersion < MIN_DISPERSION:
-        # One part alone, where the data have no use for both.
-        dispersion = float((squared * weight).sum() / (mean * weight).sum())
-        spread = 0.0
-    row = Noise(max(float(dispersion), MIN_DISPERSION), float(spread))
+    # What was fitted to the same counts has swallowed some of their scatter, most of it where one
+    # row is much of what its effects were fitted to.
+    leverage = sum(
+        (mean / np.maximum(np.bincount(c, weights=mean)[c], _NOTHING))
+        for c in (index.pair, index.category_week, index.store_week)
+    )
+    squared = np.square(index.units - mean) / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))
+    thin = mean < _THIN
+    dispersion = 1.0
+    if thin.any() and mean[thin].sum() > 0.0:
+        dispersion = max(float(squared[thin].sum() / mean[thin].sum()), 1.0)
+    weight = 1.0 / np.square(1.0 + mean)
+    excess = float(((squared - dispersion * mean) * weight).sum())
+    spread = max(excess / max(float((mean**2 * weight).sum()), _NOTHING), 0.0)
+    row = Noise(dispersion, spread)
     size = len(index.products) * index.weeks
     together = group_sums(index.product_week, index.units - mean, size)
     expected = group_sums(index.product_week, mean, size)
     variance = group_sums(index.product_week, row.of_rows(mean), size)
     cell_weight = 1.0 / np.maximum(variance, 1e-6)
     shock = float(((together**2 - variance) * cell_weight).sum())
-    shock /= max(float((expected**2 * cell_weight).sum()), 1e-12)
+    shock /= max(float((expected**2 * cell_weight).sum()), _NOTHING)
     return Noise(row.dispersion, row.spread, max(shock, 0.0))
-
-
-# Counts cannot scatter much less than Poisson; a fit that says so has swallowed the noise.
-MIN_DISPERSION = 0.5

@@ -22,6 +22,8 @@ from models.lift.settings import LiftSettings
 _MOST_TAKEN = 5.0
 # Below this many units there is nobody to take from.
 _NOTHING = 1e-9
+# Rows with more promoted beside or before them, in units of what they sell, do not tell shares.
+_CLEAR, _CLEAR_LATER = 1.0, 4.0
 # Of a row's units so much is left, whatever was promoted beside or before it.
 _LEAST_LEFT = 0.2
 
@@ -128,11 +130,16 @@ def spill_over(
         settings: With the priors.
     """
     codes = (index.store_week, index.product_week, index.pair)
+    # Left out where much more is promoted than sold beside it: a thin store's ratios are noise, and
+    # what cannot be taken twice is no longer in proportion.
+    clear = np.abs(columns[:, :2]).sum(axis=1) <= _CLEAR
+    clear &= np.abs(columns[:, 2:]).max(axis=1) <= _CLEAR_LATER
+    mean = mean * clear
     # How the log of the mean moves with each share.
     slopes = columns / left_over(columns, at)[:, None]
     x = centred(slopes, mean, codes)
     x = _without_own(index, x, mean, centred(own, mean, codes), own_precision)
-    residual = index.units - mean
+    residual = index.units * clear - mean
     hessian = (x * mean[:, None]).T @ x
     scale = np.maximum(np.diag(hessian), 0.0)
     hessian += np.diag(1e-9 + 1e-9 * scale)

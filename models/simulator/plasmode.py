@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from models.lift.actions import ACTIONS, Action, action_terms
-from models.lift.baseline import pair_levels
 from models.lift.effects import Effects, week_means
+from models.lift.levels import pair_levels
 from models.lift.panel_index import KEY, PanelIndex
 from models.simulator.responses import (
     action_truth,
@@ -167,7 +167,7 @@ def _base(effects: Effects, settings: PlasmodeSettings, rng: np.random.Generator
     promoted = (index.terms.sum(axis=1, keepdims=True) > 0.0).astype(np.float64)
     foreseen = settings.timing * week_means(index, promoted)[:, 0]
     # Levels that any pair may have: one that happened to sell nothing is not one that never would.
-    level = pair_levels(effects).units
+    level = pair_levels(index, exposure=effects.without_level()).units
     return (
         level[index.pair]
         * np.clip(fixed.category_week[index.category_week], 0.2, 5.0)
