@@ -13,8 +13,10 @@ from typing import Any
 import dagster as dg
 
 from assets.governance.code_version import code_version
-from assets.lake_asset import BODIES, Body, Input, graph_metadata, input_versions
+from assets.lake_asset import Input, graph_metadata
 from assets.partitions import WEEKLY, as_weeks
+from assets.table_body import BODIES, Body
+from assets.table_inputs import input_versions
 from resources import partition_status, run_reaper
 from resources.lake import Lake
 from resources.partition_status import PartitionStatus

@@ -96,8 +96,8 @@ def run_weeks(asset: str, first: str, count: int, *, singly: bool) -> dict[str, 
 def run_bare() -> dict[str, Any]:
     """The assets' own functions, the dbt build, validation and writes, in one plain script."""
     import assets.build  # noqa: F401 - defines every asset's body
-    from assets.lake_asset import BODIES, Body
     from assets.partitions import calendar
+    from assets.table_body import BODIES, Body
     from resources.lake import Lake
     from resources.settings import get_settings
 

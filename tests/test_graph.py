@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assets.governance.graph import graph_snapshot, nodes_of
-from assets.lake_asset import admitted
+from assets.table_inputs import admitted
 from assets.partitions import calendar
 
 SNAPSHOT = Path(__file__).with_name("graph_snapshot.json")

@@ -3,8 +3,9 @@
 import dagster as dg
 import polars as pl
 
-from assets.lake_asset import Frames, Input, TableContext, lake_asset
+from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import PAST, PAST_QUARTER, PAST_YEAR
+from assets.table_body import Frames
 from assets.training.weeks import PROTOCOL
 from checks.contracts.registry import contract_of
 from models.features.coded import as_text, coded

@@ -10,8 +10,8 @@ import dagster as dg
 from assets.governance.graph import current_plan, nodes_of
 from assets.governance.plan import Batch, Node, Plan, batches
 from assets.governance.runner import keys_of, run_tags
-from assets.lake_asset import ONLY_STALE_TAG
 from assets.partitions import calendar
+from assets.table_run import ONLY_STALE_TAG
 from models.calendar import ONE_WEEK
 from resources import landing, run_reaper
 from resources.lake import Lake

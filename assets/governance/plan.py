@@ -15,7 +15,7 @@ from datetime import date
 from statistics import median
 from typing import Any, Literal
 
-from assets.lake_asset import admitted, input_versions
+from assets.table_inputs import admitted, input_versions
 from models.calendar import week_ranges
 from resources.partition_status import PartitionStatus
 
@@ -28,7 +28,7 @@ class Node:
     """What the plan has to know of an asset.
 
     Attributes:
-        inputs: Input asset to its window of weeks (see ``assets.lake_asset.admitted``).
+        inputs: Input asset to its window of weeks (see ``assets.table_inputs.admitted``).
         since: First week that is kept, where not the calendar's first.
         together: Assets that one step makes along with it: none of them can run alone.
     """

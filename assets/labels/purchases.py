@@ -2,8 +2,9 @@
 
 import polars as pl
 
-from assets.lake_asset import Frames, Input, TableContext, lake_asset
+from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import SAME_WEEK
+from assets.table_body import Frames
 from checks.contracts.labels import PURCHASES
 from models.features.coded import as_text, coded
 from models.labels import purchases as purchase_labels

@@ -10,8 +10,10 @@ from datetime import date
 import dagster as dg
 
 from assets.governance.runner import RANGE_END, RANGE_START
-from assets.lake_asset import CODE_KEY, CONTRACT_CHECK, INPUTS_KEY, input_versions, progress
+from assets.lake_asset import CODE_KEY, INPUTS_KEY
 from assets.partitions import calendar
+from assets.table_inputs import input_versions
+from assets.table_run import CONTRACT_CHECK, progress
 from assets.warehouse.dbt import (
     TRANSLATOR,
     asset_name,

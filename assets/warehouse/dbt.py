@@ -17,7 +17,7 @@ from dagster_dbt import (
     dbt_assets,
 )
 
-from assets.lake_asset import contract_metadata, graph_metadata, input_versions, progress
+from assets.lake_asset import contract_metadata, graph_metadata
 from assets.partitions import (
     PAST_AND_SAME_WEEK,
     SAME_WEEK,
@@ -25,6 +25,8 @@ from assets.partitions import (
     WeekWindow,
     as_weeks,
 )
+from assets.table_inputs import input_versions
+from assets.table_run import progress
 from checks.contracts.marts import MARTS
 from resources import dbt_process, partition_status, run_reaper
 from resources.lake import Lake

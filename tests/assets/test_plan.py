@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.governance.plan import Batch, Node, Plan, batches, make_plan
-from assets.lake_asset import input_versions
 from assets.partitions import calendar
+from assets.table_inputs import input_versions
 from models.calendar import ONE_WEEK, weeks_between
 from resources.partition_status import PartitionStatus
 
