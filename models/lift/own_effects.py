@@ -24,6 +24,8 @@ _RIDGE = 1e-6
 _EM_STEPS = 60
 _EM_MOVED = 1e-5
 _LEAST_SPREAD = 0.02
+# Of a log effect per cycle.
+_MOST_STEP = 0.5
 # Panels are nearly balanced, where one sweep is exact.
 _SWEEPS = 3
 
@@ -117,9 +119,9 @@ def information(
         return made
 
     eye = _RIDGE * np.eye(k)
-    within = _part(sums(store_x, mean) + eye, sums(store_x, variance) + eye)
-    score = group_sums(index.product, store_x * residual[:, None], products)
-    within_weighted = _mul(within[0], at) + _mul(within[1], score)
+    of_stores = sums(store_x, mean) + eye
+    within = _part(of_stores, sums(store_x, variance) + eye)
+    store_score = group_sums(index.product, store_x * residual[:, None], products)
     # What the category's own week effect takes up: all of it for a category of one product.
     cells = group_sums(index.product_week, week_x * mean[:, None], products * index.weeks)
     cells = cells.reshape(products, index.weeks, k)
@@ -129,12 +131,21 @@ def information(
         index.category_week, weights=mean, minlength=len(index.categories) * index.weeks
     ).reshape(-1, index.weeks)
     share = cells / np.sqrt(np.maximum(of_category[category_of], 1e-12))[:, :, None]
-    hessian = sums(week_x, mean) - np.einsum("pwi,pwj->pij", share, share)
+    of_weeks = sums(week_x, mean) + eye - np.einsum("pwi,pwj->pij", share, share)
     shocks = noise.shock * np.einsum("pwi,pwj->pij", cells, cells)
-    between = _part(hessian + eye, sums(week_x, variance) + shocks + eye)
-    score = group_sums(index.product, week_x * residual[:, None], products)
-    between_weighted = _mul(between[0], at + timing) + _mul(between[1], score)
-    return Information(within[0], within_weighted, between[0], between_weighted)
+    between = _part(of_weeks, sums(week_x, variance) + shocks + eye)
+    week_score = group_sums(index.product, week_x * residual[:, None], products)
+    step = np.linalg.solve(
+        of_stores + of_weeks + np.eye(k), (store_score + week_score)[:, :, None]
+    )[:, :, 0]
+    # Far from its effect a product's quadratic points past it: it goes there in steps.
+    damped = np.minimum(1.0, _MOST_STEP / np.maximum(np.abs(step).max(axis=1), _RIDGE))[:, None]
+    return Information(
+        within=within[0],
+        within_weighted=_mul(within[0], at) + damped * _mul(within[1], store_score),
+        between=between[0],
+        between_weighted=_mul(between[0], at + timing) + damped * _mul(between[1], week_score),
+    )
 
 
 def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooling:
