@@ -10,32 +10,25 @@ from __future__ import annotations
 
 import re
 import shutil
-import sqlite3
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import duckdb
 import polars as pl
-from filelock import FileLock, Timeout
 
 from checks.contracts.contract import Contract
 from checks.schema_evolution import TABLE_PROPERTIES_DDL, SchemaChange, compare
-from resources import advisory_lock
-from resources.advisory_lock import AdvisoryLock
+from resources.lake_database import BUSY_TIMEOUT_MS, database, write_lock
 from resources.settings import Settings
 
 # Longer than the longest write of a range on one machine; past it something is stuck.
 LOCK_TIMEOUT_S = 900
-_BUSY_TIMEOUT_MS = 60_000
 # Where DuckDB attaches the catalog's own tables.
 _META = "__ducklake_metadata_lake"
-# Small writes stay in the catalog only where nobody scans files: states and records.
-_RECORD_ROWS_INLINED = 5000
 
 SQL_TYPES: dict[type[pl.DataType] | pl.DataType, str] = {
     pl.String: "VARCHAR",
@@ -107,12 +100,12 @@ class Lake:
     def attach_sql(self) -> str:
         options = [f"DATA_PATH '{self.data_path}'"]
         if self.catalog.startswith("sqlite:"):
-            options += ["META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"]
+            options += ["META_JOURNAL_MODE 'WAL'", f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}"]
         return f"ATTACH 'ducklake:{self.catalog}' AS lake ({', '.join(options)})"
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own on this process's DuckDB; the caller closes it."""
-        return _database(self).cursor()
+        return database(self).cursor()
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -130,8 +123,8 @@ class Lake:
             TimeoutError: Another writer held the lock too long.
         """
         # Opening takes the lock as well, so it comes first.
-        _database(self)
-        with self._lock(), self.read() as connection:
+        database(self)
+        with write_lock(self), self.read() as connection:
             connection.begin()
             try:
                 yield connection
@@ -139,31 +132,6 @@ class Lake:
                 connection.rollback()
                 raise
             connection.commit()
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        if self.catalog.startswith(advisory_lock.PREFIX):
-            lock: FileLock | AdvisoryLock = AdvisoryLock(
-                self.catalog.removeprefix(advisory_lock.PREFIX)
-            )
-            who = "pg_locks and pg_stat_activity of the catalog"
-        elif self.lock_path is not None:
-            self.lock_path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.lock_path)
-            who = f"`fuser {self.lock_path}`"
-        else:
-            raise ValueError(f"the lake {self.catalog} has no write lock; give it a lock_path")
-        try:
-            lock.acquire(timeout=self.lock_timeout_s)
-        except Timeout as error:
-            raise TimeoutError(
-                f"another process has held the lake's write lock for {self.lock_timeout_s:.0f} s; "
-                f"see which one with {who}, let it finish or stop it, and run again"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -484,93 +452,6 @@ def partition_versions(
     if weeks is None:
         return [found[None]]
     return [found.get(w, PartitionVersion(week=w, rows=0, data_version="empty")) for w in weeks]
-
-
-# -- one DuckDB per process and lake ---------------------------------------------------------------
-
-_databases: dict[Lake, duckdb.DuckDBPyConnection] = {}
-_databases_lock = threading.Lock()
-
-
-def _database(lake: Lake) -> duckdb.DuckDBPyConnection:
-    with _databases_lock:
-        if lake not in _databases:
-            _databases[lake] = _open(lake)
-        return _databases[lake]
-
-
-def close(lake: Lake) -> None:
-    """Close this process's DuckDB on ``lake``; the next use opens it again."""
-    with _databases_lock:
-        connection = _databases.pop(lake, None)
-    if connection is not None:
-        connection.close()
-
-
-def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        config={
-            "threads": lake.threads,
-            "memory_limit": lake.memory_limit,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
-    load_extensions(connection, catalog=lake.catalog)
-    connection.execute("SET TimeZone = 'UTC'")
-    if lake.catalog.startswith("sqlite:"):
-        Path(lake.catalog.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
-        Path(lake.data_path).mkdir(parents=True, exist_ok=True)
-    if _has_catalog(lake):
-        # Nothing to create: whoever only reads must not wait for a writer.
-        connection.execute(lake.attach_sql)
-        return connection
-    # Creating the catalog is a write too: two first users must not race.
-    with lake._lock():  # noqa: SLF001
-        connection.execute(lake.attach_sql)
-        _set_options(connection)
-    return connection
-
-
-def _set_options(connection: duckdb.DuckDBPyConnection) -> None:
-    """Keep tables in files, where Polars reads them, and small records in the catalog."""
-    known = connection.execute(
-        "SELECT count(*) FROM ducklake_options('lake') "
-        "WHERE option_name = 'data_inlining_row_limit'"
-    ).fetchone()
-    if known and known[0]:
-        return
-    connection.execute("CALL lake.set_option('data_inlining_row_limit', 0)")
-    connection.execute("CREATE SCHEMA IF NOT EXISTS lake.quality")
-    connection.execute(
-        f"CALL lake.set_option('data_inlining_row_limit', {_RECORD_ROWS_INLINED}, "
-        "schema => 'quality')"
-    )
-
-
-def _has_catalog(lake: Lake) -> bool:
-    """Whether a SQLite catalog has been created, to the end, by somebody before."""
-    path = Path(lake.catalog.removeprefix("sqlite:"))
-    if not lake.catalog.startswith("sqlite:") or not path.exists():
-        return False
-    with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_MS / 1000)) as catalog:
-        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_snapshot'"
-        if not catalog.execute(tables).fetchone()[0]:
-            return False
-        return catalog.execute("SELECT count(*) FROM ducklake_snapshot").fetchone()[0] > 0
-
-
-def load_extensions(connection: duckdb.DuckDBPyConnection, *, catalog: str) -> None:
-    """Load DuckLake and the catalog's scanner from the installed packages, offline."""
-    scanner = "sqlite_scanner" if catalog.startswith("sqlite:") else "postgres_scanner"
-    for extension in ("ducklake", scanner):
-        try:
-            connection.execute(f"LOAD {extension}")
-        except duckdb.IOException:
-            from duckdb_extensions import import_extension
-
-            import_extension(extension)
-            connection.execute(f"LOAD {extension}")
 
 
 def _create(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:

@@ -31,7 +31,7 @@ from assets.governance.runner import (  # noqa: E402
     Outcome,
     bring_up_to_date,
 )
-from resources import lake as lake_module  # noqa: E402
+from resources import lake_database  # noqa: E402
 from resources.lake import Lake  # noqa: E402
 from resources.lake_io import LakeIOManager  # noqa: E402
 from resources.settings import PROJECT, Settings, get_settings  # noqa: E402
@@ -145,7 +145,7 @@ def make_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Home]]:
 
     yield make
     for home in made:
-        lake_module.close(home.lake)
+        lake_database.close(home.lake)
     get_settings.cache_clear()
 
 

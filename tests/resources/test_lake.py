@@ -23,9 +23,9 @@ from filelock import FileLock
 from checks.contracts.contract import Contract, column
 from checks.schema_evolution import BreakingSchemaChangeError
 from models.calendar import ONE_WEEK
-from resources import lake as lake_module
+from resources import lake_database
 from resources.dbt_guard import lock_of
-from resources.lake import Lake, partition_versions, sql_type, stage
+from resources.lake import Lake, PartitionVersion, partition_versions, sql_type, stage
 
 WEEKS = [date(2017, 1, 2) + i * ONE_WEEK for i in range(4)]
 # More rows than DuckLake keeps inside its catalog, so that they become files.
@@ -59,7 +59,7 @@ def sales(week: date, *, units: int = 1, rows: int = ROWS) -> pl.DataFrame:
 
 def replace(
     lake: Lake, *frames: pl.DataFrame, weeks: list[date], contract: Contract = SALES
-) -> list[lake_module.PartitionVersion]:
+) -> list[PartitionVersion]:
     with lake.write() as connection:
         return lake.replace(connection, contract, frames, weeks=weeks)
 
@@ -339,7 +339,7 @@ def waiting(lake: Lake, seconds: float) -> Lake:
 def impatient(lake: Lake) -> Iterator[Lake]:
     made = waiting(lake, 0.2)
     yield made
-    lake_module.close(made)
+    lake_database.close(made)
 
 
 def test_a_lock_held_too_long_says_by_whom_and_what_to_do(lake: Lake, impatient: Lake) -> None:

@@ -16,7 +16,8 @@ import polars as pl
 import pytest
 
 from resources import partition_status
-from resources.lake import Lake, close
+from resources.lake import Lake
+from resources.lake_database import close
 from resources.partition_status import PartitionStatus
 from tests.tiny_retailer import weeks_from_first, write_drops
 

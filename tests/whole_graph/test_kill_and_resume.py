@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from checks.contracts.registry import CONTRACTS
-from resources.lake import close
+from resources.lake_database import close
 from tests.whole_graph.conftest import Installation, new_installation
 
 pytestmark = pytest.mark.slow
