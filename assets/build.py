@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.demand.forecasts import forecasts
+from assets.demand.lift import lift_of_actions
 from assets.demand.model import demand_model
 from assets.demand.panel import panel
 from assets.demand.report import demand_report
@@ -73,6 +74,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             panel,
             demand_model,
             forecasts,
+            lift_of_actions,
             demand_report,
             bento,
             online_snapshot,

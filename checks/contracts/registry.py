@@ -7,6 +7,7 @@ from checks.contracts.contract import Contract
 from checks.contracts.demand import DEMAND
 from checks.contracts.features import FEATURES
 from checks.contracts.labels import LABELS
+from checks.contracts.lift import LIFT
 from checks.contracts.marts import MARTS
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.ranking import RANKING
@@ -24,6 +25,7 @@ CONTRACTS: dict[str, Contract] = {
         *RANKING,
         *RESPONSE,
         *DEMAND,
+        *LIFT,
         *ACTIONS,
     )
 }

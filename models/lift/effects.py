@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from models.lift.actions import TERMS
 from models.lift.fixed_effects import FixedEffects, fit_fixed_effects
 from models.lift.levels import pair_levels
 from models.lift.noise import Noise, noise_of
@@ -131,6 +132,27 @@ def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = Non
         settings=settings,
         columns=columns,
     )
+
+
+def summary(effects: Effects) -> dict[str, float]:
+    """The chain's effects in a few numbers, logs where not said otherwise."""
+    pool, spill = effects.pool, effects.spill
+    figures = {
+        "rows": float(effects.index.rows),
+        "products": float(len(effects.index.products)),
+        "rivals_of_type_share": spill.type_share,
+        "rivals_of_category_share": spill.category_share,
+        "pulled_forward_share": float(spill.pull_shares.sum()),
+    }
+    errors = np.sqrt(np.diag(pool.covariance))
+    for i, term in enumerate(TERMS):
+        figures |= {
+            f"{term}_mean": float(pool.mean[i]),
+            f"{term}_mean_error": float(errors[i]),
+            f"{term}_spread": float(pool.spread[i]),
+            f"{term}_timing": float(pool.timing[i]),
+        }
+    return figures
 
 
 def week_means(index: PanelIndex, terms: np.ndarray) -> np.ndarray:
