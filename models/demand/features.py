@@ -126,4 +126,7 @@ MONOTONE: Mapping[str, int] = {
     "promotion_effect": 1,
     "display_strength": 1,
     "mailer_strength": 1,
+    # The same promotion in more stores is a bigger one.
+    "display_elsewhere": 1,
+    "mailer_elsewhere": 1,
 }

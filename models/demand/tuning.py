@@ -24,15 +24,15 @@ SPACE: Space = MappingProxyType(
     {
         "eta": FloatDistribution(0.03, 0.2, log=True),
         "max_depth": IntDistribution(4, 8),
-        "min_child_weight": FloatDistribution(3.0, 200.0, log=True),
-        "reg_lambda": FloatDistribution(0.5, 50.0, log=True),
+        "min_child_weight": FloatDistribution(20.0, 1000.0, log=True),
+        "reg_lambda": FloatDistribution(5.0, 300.0, log=True),
         "colsample_bytree": FloatDistribution(0.3, 1.0),
         "subsample": FloatDistribution(0.5, 1.0),
     }
 )
 
 # Stores that trials learn from and are judged on, and how many fewer a first look takes.
-STORES = 36
+STORES = 24
 FIRST_LOOK = 3
 
 

@@ -39,13 +39,13 @@ FIXED_PARAMS: Mapping[str, Any] = MappingProxyType(
 
 DEFAULT_ROUNDS = 200
 
-# A sound start before any tuning.
+# A sound start before any tuning. Weights and penalties are in rows of average sales.
 DEFAULT_PARAMS: Mapping[str, Any] = MappingProxyType(
     {
         "eta": 0.06,
         "max_depth": 6,
-        "min_child_weight": 20.0,
-        "reg_lambda": 10.0,
+        "min_child_weight": 150.0,
+        "reg_lambda": 50.0,
         "colsample_bytree": 0.5,
         "subsample": 0.8,
     }
@@ -88,6 +88,8 @@ def prepare(
     matrix = xgb.QuantileDMatrix(
         to_matrix(examples, features),
         label=examples["units"].to_numpy(),
+        # A Poisson leaf weighs as many units as it holds; so it weighs as many rows on any panel.
+        weight=np.full(examples.height, 1.0 / max(float(examples["units"].to_numpy().mean()), 1e-6)),
         base_margin=np.log(examples[offset].to_numpy()),
         feature_names=list(features),
         max_bin=MAX_BIN,
@@ -144,7 +146,8 @@ def fit(
 
     Args:
         data: From ``prepare``.
-        params: XGBoost parameters beside the fixed ones.
+        params: XGBoost parameters beside the fixed ones; a ``tweedie_variance_power`` makes the
+            objective Tweedie's, for sales whose variance grows faster than their mean.
         rounds: Number of trees.
         seed: Of row and column sampling.
         threads: As for ``prepare``.
@@ -157,6 +160,64 @@ def fit(
     """
     import xgboost as xgb
 
+    settings = _settings(data, params=params, seed=seed, threads=threads)
+    booster = xgb.train(settings, data.matrix, num_boost_round=rounds)
+    return bytes(booster.save_raw(raw_format="ubj"))
+
+
+def fit_stopped(
+    data: DemandData,
+    unseen: pl.DataFrame,
+    *,
+    params: Mapping[str, Any],
+    rounds: int,
+    patience: int,
+    seed: int,
+    offset: str = OFFSET,
+    threads: int | None = None,
+) -> tuple[bytes, int]:
+    """Train until the likelihood of unseen rows has not improved for a while.
+
+    Args:
+        data: From ``prepare``.
+        unseen: Labelled examples of later weeks.
+        params: As for ``fit``.
+        rounds: Trees at most.
+        patience: Trees without improvement after which to stop.
+        seed: As for ``fit``.
+        offset: As for ``prepare``.
+        threads: As for ``prepare``.
+
+    Returns:
+        The booster up to its best tree as UBJSON, and the number of its trees.
+    """
+    import xgboost as xgb
+
+    settings = _settings(data, params=params, seed=seed, threads=threads)
+    watched = xgb.QuantileDMatrix(
+        to_matrix(unseen, data.features),
+        label=unseen["units"].to_numpy(),
+        base_margin=np.log(unseen[offset].to_numpy()),
+        feature_names=list(data.features),
+        max_bin=MAX_BIN,
+        ref=data.matrix,
+        nthread=threads,
+    )
+    booster = xgb.train(
+        {**settings, "eval_metric": "poisson-nloglik"},
+        data.matrix,
+        num_boost_round=rounds,
+        evals=[(watched, "unseen")],
+        early_stopping_rounds=patience,
+        verbose_eval=False,
+    )
+    best = booster.best_iteration + 1
+    return bytes(booster[:best].save_raw(raw_format="ubj")), best
+
+
+def _settings(
+    data: DemandData, *, params: Mapping[str, Any], seed: int, threads: int | None
+) -> dict[str, Any]:
     fixed = sorted(set(params) & {*FIXED_PARAMS, "seed", "nthread", "monotone_constraints"})
     if fixed:
         raise ValueError(
@@ -168,10 +229,9 @@ def fit(
         "monotone_constraints": constraints(data.features),
         "seed": seed,
     }
-    if threads is not None:
-        settings["nthread"] = threads
-    booster = xgb.train(settings, data.matrix, num_boost_round=rounds)
-    return bytes(booster.save_raw(raw_format="ubj"))
+    if "tweedie_variance_power" in params:
+        settings["objective"] = "reg:tweedie"
+    return settings if threads is None else settings | {"nthread": threads}
 
 
 def train(
