@@ -33,7 +33,8 @@ from models.simulator.plasmode import Plasmode, PlasmodeSettings, plasmode
 from models.simulator.recovery import Recovery, mean_and_error, recovery
 from models.simulator.settings import MarketSettings
 
-SEED = 20170102
+# Markets that nothing was set on.
+SEED = 20180101
 RUNS = 10
 NULL_RUNS = 5
 # A year and a half of whole stores: promotions are seen, and seen apart from the season.

@@ -25,7 +25,7 @@ _EM_STEPS = 60
 _EM_MOVED = 1e-5
 _LEAST_SPREAD = 0.02
 # Of a log effect per cycle.
-_MOST_STEP = 0.5
+_MOST_STEP = 1.0
 # Panels are nearly balanced, where one sweep is exact.
 _SWEEPS = 3
 

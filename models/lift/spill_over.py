@@ -150,7 +150,9 @@ def spill_over(
     count = at.size
     estimate = at + inverse @ score
     prior_mean, prior_spread = prior_of(settings)
-    data = np.linalg.inv(covariance + 1e-12 * np.eye(count))
+    of_type, of_category, later = settings.share_error
+    error = np.array([of_type, of_category, *[later] * (count - 2)])
+    data = np.linalg.inv(covariance + np.diag(error**2))
     prior = np.diag(1.0 / prior_spread**2)
     joint = np.linalg.inv(data + prior)
     joined = joint @ (data @ estimate + prior @ prior_mean)
