@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from scipy.stats import norm
 
 from models.actions.baselines import Room
 from models.actions.rules import admissible
 from models.actions.sample_size import shortest, stores_per_arm
 from models.actions.settings import Limits, TrialSettings
 
-TREATED, CONTROL = "treated", "control"
+# Half widths of 95 % intervals in standard deviations.
+Z95 = 1.96
+# Knowing less than a dollar's worth a week pays for no test.
+LEAST_PRIZE = 1.0
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,9 @@ class Proposal:
         action: How.
         category: Of the product.
         mean: Units per store and week without the action.
-        lift: Own units more per store and week, as expected.
-        prize: Value less cost per week over all stores where it would pay, if the lift is real.
+        lift: Own units more per store and week that it must show: as expected, or the fewest that
+            pay if those are more.
+        prize: What it is worth per week to know, over the chain.
         weeks: How long it takes; the longest allowed if it cannot be done.
         stores: Per arm.
         available: Stores that could take part.
@@ -73,8 +78,11 @@ def proposals(
 ) -> tuple[Proposal, ...]:
     """The tests with the largest prize, one per category.
 
-    A lift is worth a test where it would pay if it is what is expected and is not yet proven: it
-    rests on a model, or its lower bound does not cover its cost. Tests take only what the plan
+    Lifts that are not proven (they rest on a model, or their lower bound does not cover their
+    cost) are ranked by the expected value of perfect information (Raiffa and Schlaifer 1961): with
+    value less cost over the chain of mean m and spread s, knowing it is worth m F(m/s) + s f(m/s),
+    the mean of what it brings where it pays. Errors of one action of one product are taken as the
+    same in every store. Tests take only what the plan
     leaves of slots, caps and budget in a store, and no product that the plan promotes there. One
     test per category: two would touch each other's sales.
 
@@ -107,24 +115,31 @@ def proposals(
 
 
 def _ranked(candidates: pl.DataFrame, plan: pl.DataFrame, limits: Limits) -> pl.DataFrame:
-    """Products by actions with what a week would bring over the stores where it would pay."""
+    """Products by actions with what knowing their lift is worth a week, largest first."""
     places = plan.select("store_id", "product_id")
     free = candidates.join(places, on=["store_id", "product_id"], how="anti").filter(
         ~pl.col("product_id").is_in(sorted(limits.excluded))
     )
     proven = admissible(free, limits) & (free["value_low"] > free["cost"])
-    gain = (pl.col("value") - pl.col("cost")).clip(lower_bound=0)
-    return (
-        free.filter(~proven)
+    unit = (pl.col("value_high") - pl.col("value_low")) / (pl.col("lift_high") - pl.col("lift_low"))
+    own = pl.col("response") - pl.col("baseline")
+    ideas = (
+        free.filter(~proven & (pl.col("lift_high") > pl.col("lift_low")))
         .group_by("category", "product_id", "action")
         .agg(
-            gain.sort().sum().alias("prize"),
+            (pl.col("value") - pl.col("cost")).sort().sum().alias("_mean"),
+            ((pl.col("value_high") - pl.col("value_low")) / (2 * Z95)).sort().sum().alias("_sd"),
             pl.col("baseline").sort().mean().alias("mean"),
-            (pl.col("response") - pl.col("baseline")).sort().mean().alias("lift"),
+            pl.max_horizontal(own, pl.col("cost") / unit).sort().mean().alias("lift"),
             pl.col("cost").sort().mean(),
             pl.len().alias("stores"),
         )
-        .filter((pl.col("prize") > 0) & (pl.col("lift") > 0))
+    )
+    z = (ideas["_mean"] / ideas["_sd"]).to_numpy()
+    prize = ideas["_mean"].to_numpy() * norm.cdf(z) + ideas["_sd"].to_numpy() * norm.pdf(z)
+    return (
+        ideas.with_columns(pl.Series("prize", prize, dtype=pl.Float64))
+        .filter((pl.col("prize") >= LEAST_PRIZE) & (pl.col("lift") > 0))
         .sort("prize", "product_id", "action", descending=[True, False, False])
     )
 

@@ -50,8 +50,8 @@ def reason_of_test(test: Proposal, *, treated: bool) -> str:
     role = "with the action" if treated else "without it, to compare"
     return (
         f"test for {test.weeks} weeks, this store {role}: {test.stores} stores of each kind show a "
-        f"lift of {test.lift:.1f} units a week if it is real; worth up to {test.prize:.0f} a week "
-        "over the chain"
+        f"lift of {test.lift:.1f} units a week if it is real; to know is worth {test.prize:.0f} a "
+        "week over the chain"
     )
 
 

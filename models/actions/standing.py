@@ -7,11 +7,11 @@ from datetime import date
 
 import polars as pl
 
-from models.calendar import ONE_WEEK
 from models.lift.actions import Action
 
 # A discount nearer to none than to the shallowest declared one is no action.
 _NO_DISCOUNT = 0.05
+_DAYS = 7
 
 
 def standing_plan(panel: pl.DataFrame, *, week: date, actions: Sequence[Action]) -> pl.DataFrame:
@@ -73,7 +73,7 @@ def weeks_since_promotion(panel: pl.DataFrame, *, week: date) -> pl.DataFrame:
         panel.filter((pl.col("week_start") < week) & shown)
         .group_by("store_id", "product_id")
         .agg(
-            ((pl.lit(week) - pl.col("week_start").max()) // ONE_WEEK - 1)
+            ((pl.lit(week) - pl.col("week_start").max()).dt.total_days() // _DAYS - 1)
             .cast(pl.Int32)
             .alias("weeks_since_promotion")
         )

@@ -92,6 +92,8 @@ class WeekPlan:
 
     def _of_test(self, test: Proposal) -> list[dict[str, object]]:
         stores = [*test.treated, *test.control]
+        if not stores:
+            return []
         facts = self.candidates.filter(
             pl.col("store_id").is_in(stores)
             & (pl.col("product_id") == test.product_id)

@@ -134,10 +134,11 @@ def summary(found: Mapping[str, Any]) -> tuple[str, ...]:
     tests = [test for test in found["tests"] if test["feasible"]]
     prize = sum(test["prize"] for test in tests)
     learn = (
-        f"{len(tests)} tests are proposed; if their lifts are real they are worth up to "
-        f"{prize:,.2f} a week."
+        f"{len(tests)} tests are proposed; to know what they show is worth about {prize:,.2f} a "
+        "week."
         if tests
-        else "No test is proposed: nothing unproven would pay and can be shown in these stores."
+        else "No test is proposed: nothing unproven is worth knowing and can be shown in these "
+        "stores."
     )
     trust = (
         f"No other plan under these limits can be surely worth more than {solver['gap']:.2%} above "

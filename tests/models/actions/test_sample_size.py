@@ -45,7 +45,10 @@ def test_what_cannot_be_tested(mean: float, lift: float) -> None:
 
 def rows(product: str, category: str, *, value: float, stores: int = 80, **columns: object) -> list:
     facts = {"category": category, "evidence": "model_only", "response": 10 + value} | columns
-    return [candidate(f"{s:02}", product, value=value, cost=1, **facts) for s in range(stores)]
+    return [
+        candidate(f"{s:02}", product, value=value, width=1.96, cost=1, **facts)
+        for s in range(stores)
+    ]
 
 
 def test_the_largest_prize_of_each_category_is_proposed() -> None:
@@ -53,16 +56,25 @@ def test_the_largest_prize_of_each_category_is_proposed() -> None:
         *rows("a", "SODA", value=3.0),
         *rows("b", "SODA", value=2.5),
         *rows("c", "BEER", value=2.0),
-        # Would not pay if it were real.
-        *rows("d", "WINE", value=0.5),
+        # Surely loses: nothing to know.
+        *rows("d", "WINE", value=-9.0),
     )
     found = proposals(frame, frame.clear(), free(), TRIAL, seed=1)
     assert [(p.product_id, p.feasible) for p in found] == [("a", True), ("c", True)]
     first = found[0]
-    assert (first.prize, first.lift) == (pytest.approx(160), pytest.approx(3))
+    # 80 stores earn 3 - 1 each, with a spread of 80: 160 F(2) + 80 f(2).
+    assert first.prize == pytest.approx(160 * 0.97725 + 80 * 0.05399, rel=1e-3)
+    assert first.lift == pytest.approx(3)
     assert len(first.treated) == len(first.control) == first.stores
     assert not set(first.treated) & set(first.control)
     assert first.cost == pytest.approx(first.stores * first.weeks)
+
+
+def test_a_lift_too_small_to_pay_is_not_what_a_test_looks_for() -> None:
+    frame = market(*rows("a", "SODA", value=0.5))
+    (found,) = proposals(frame, frame.clear(), free(), TRIAL, seed=1)
+    # A unit earns a dollar and the action costs one.
+    assert found.lift == pytest.approx(1.0)
 
 
 def test_a_test_takes_only_what_the_plan_leaves() -> None:
@@ -79,5 +91,5 @@ def test_a_test_takes_only_what_the_plan_leaves() -> None:
 
 
 def test_a_proven_lift_needs_no_test() -> None:
-    frame = market(*rows("a", "SODA", value=3.0, evidence="identified"))
+    frame = market(*rows("a", "SODA", value=4.0, evidence="identified"))
     assert proposals(frame, frame.clear(), free(), TRIAL, seed=1) == ()
