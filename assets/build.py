@@ -5,11 +5,13 @@ from typing import Any
 
 import dagster as dg
 
+from assets.actions.plan import action_plan
 from assets.demand.forecasts import forecasts
 from assets.demand.lift import lift_of_actions
 from assets.demand.model import demand_model
 from assets.demand.panel import panel
 from assets.demand.report import demand_report
+from assets.evaluation.actions import actions_report
 from assets.evaluation.ranking import champion, ranking_report
 from assets.features.sets import FEATURE_SETS
 from assets.governance.automation import (
@@ -76,6 +78,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             forecasts,
             lift_of_actions,
             demand_report,
+            action_plan,
+            actions_report,
             bento,
             online_snapshot,
             ranked_offers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from models.actions.settings import Limits, TrialSettings
 Z95 = 1.96
 # Knowing less than a dollar's worth a week pays for no test.
 LEAST_PRIZE = 1.0
+# Ideas of one category that are looked at: if these are too small to be shown, so is the rest.
+TRIED = 5
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def proposals(
     trial: TrialSettings,
     *,
     seed: int,
+    standing: bool = False,
 ) -> tuple[Proposal, ...]:
     """The tests with the largest prize, one per category.
 
@@ -88,25 +92,28 @@ def proposals(
 
     Args:
         candidates: All of the week, from ``candidates.prepared``.
-        plan: Chosen candidates.
+        plan: What the week does.
         limits: What stores have room for.
         trial: Power, longest test, and how many tests.
         seed: Of the draw of stores.
+        standing: Whether ``plan`` is what stands: then a test may take a slot from it, and only
+            its products are left alone.
 
     Returns:
         At most ``trial.proposals``, feasible ones first, each by its prize.
     """
     made: list[Proposal] = []
     room = Room(limits)
-    for row in plan.iter_rows(named=True):
+    for row in (plan.clear() if standing else plan).iter_rows(named=True):
         room.take(row)
+    tried: Counter[str] = Counter()
     ranked = _ranked(candidates, plan, limits)
     for idea in ranked.iter_rows(named=True):
         if idea["category"] in {p.category for p in made if p.feasible}:
             continue
-        # More than enough of those that cannot be done have been told.
-        if not _is_large_enough(idea, trial) and len(made) >= trial.proposals:
+        if tried[idea["category"]] >= TRIED:
             continue
+        tried[idea["category"]] += 1
         made.append(_proposal(idea, candidates, plan, limits, trial, room, seed=seed))
         if sum(p.feasible for p in made) >= trial.proposals:
             break
@@ -142,11 +149,6 @@ def _ranked(candidates: pl.DataFrame, plan: pl.DataFrame, limits: Limits) -> pl.
         .filter((pl.col("prize") >= LEAST_PRIZE) & (pl.col("lift") > 0))
         .sort("prize", "product_id", "action", descending=[True, False, False])
     )
-
-
-def _is_large_enough(idea: Mapping[str, Any], trial: TrialSettings) -> bool:
-    size = {"mean": idea["mean"], "lift": idea["lift"], "trial": trial}
-    return shortest(stores=idea["stores"], **size) is not None
 
 
 def _proposal(

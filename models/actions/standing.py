@@ -9,15 +9,14 @@ import polars as pl
 
 from models.lift.actions import Action
 
-# A discount nearer to none than to the shallowest declared one is no action.
-_NO_DISCOUNT = 0.05
 _DAYS = 7
 
 
 def standing_plan(panel: pl.DataFrame, *, week: date, actions: Sequence[Action]) -> pl.DataFrame:
     """The plan of a week as it stands, in declared actions.
 
-    Display and mailer are as in the panel; the discount is the nearest declared with them. Where
+    What is displayed or in the mailer, with the nearest declared discount beside it. A discount
+    alone is a shelf price: it goes on for months, and no week's plan takes it away. Where
     the panel does not know the week's plan yet, that of the last week it knows goes on.
 
     Args:
@@ -48,7 +47,7 @@ def standing_plan(panel: pl.DataFrame, *, week: date, actions: Sequence[Action])
     )
     away = (pl.col("_given") - pl.col("_discount")).abs()
     return (
-        rows.filter(pl.col("_display") | pl.col("_mailer") | (pl.col("_given") > _NO_DISCOUNT))
+        rows.filter(pl.col("_display") | pl.col("_mailer"))
         .join(kinds, on=["_display", "_mailer"])
         .sort(["store_id", "product_id", away, "action"])
         .unique(["store_id", "product_id"], keep="first", maintain_order=True)

@@ -143,7 +143,7 @@ def week_plan(
     published = verdict.decision == PUBLISH
     carried_out = best.rows if published else best.rows.clear()
     drawn = explore(carried_out, candidates, limits, settings.exploration)
-    # What is not published leaves the standing plan where it is, and its slots taken.
+    # What is not published leaves the standing plan where it is.
     kept = drawn.rows.select(best.rows.columns) if published else simple[CURRENT]
     margins = {
         shift: plan(_at_margin(candidates, settings.economics, shift), limits, threads=threads)
@@ -154,7 +154,9 @@ def week_plan(
         plan=best,
         verdict=verdict,
         drawn=drawn,
-        tests=proposals(candidates, kept, limits, settings.testing, seed=seed),
+        tests=proposals(
+            candidates, kept, limits, settings.testing, seed=seed, standing=not published
+        ),
         baselines={PLAN: best.rows, **simple},
         margins=margins,
         candidates=candidates,

@@ -42,7 +42,7 @@ def test_what_is_written_holds() -> None:
 
 def test_the_projects_own_file_is_read() -> None:
     text = (Path(__file__).parents[3] / "actions.toml").read_text(encoding="utf-8")
-    assert read_settings(text).limits.budget == 5000
+    assert read_settings(text).limits.budget == 20000
 
 
 @pytest.mark.parametrize(
