@@ -70,7 +70,7 @@ def only_models(candidates: pl.DataFrame) -> bool:
 
 
 def _nothing() -> str:
-    return "no action's lift is both proven and surely worth its cost"
+    return "no action that may be taken is both proven and surely worth its cost"
 
 
 def _net(rows: pl.DataFrame) -> float:

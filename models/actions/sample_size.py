@@ -54,7 +54,7 @@ def shortest(
     *, mean: float, lift: float, stores: int, trial: TrialSettings
 ) -> tuple[int, int] | None:
     """Weeks and stores per arm of the shortest test that ``stores`` can hold; ``None`` if none."""
-    for weeks in range(1, trial.most_weeks + 1):
+    for weeks in range(trial.least_weeks, trial.most_weeks + 1):
         needed = stores_per_arm(mean=mean, lift=lift, weeks=weeks, trial=trial)
         if 2 * needed <= stores:
             return weeks, needed

@@ -149,6 +149,8 @@ class TrialSettings:
     Attributes:
         power: Probability to see the expected lift if it is real.
         alpha: Probability to see a lift where there is none, two-sided.
+        least_weeks: Shortest test: what was bought ahead is missing in the weeks after, and a
+            shorter one would not see it.
         most_weeks: Longest test.
         correlation: Of a store's weeks with each other beyond what its own history explains.
         dispersion: Variance of a product's weekly units in a store over their mean; 1 for counts
@@ -158,6 +160,7 @@ class TrialSettings:
 
     power: float = 0.8
     alpha: float = 0.05
+    least_weeks: int = 4
     most_weeks: int = 12
     correlation: float = 0.05
     dispersion: float = 2.0
@@ -171,8 +174,13 @@ class TrialSettings:
             raise ValueError(f"correlation {self.correlation} is not in [0, 1)")
         if self.dispersion <= 0:
             raise ValueError(f"dispersion {self.dispersion} is not positive")
-        if self.most_weeks < 1 or self.proposals < 0:
-            raise ValueError("most_weeks is at least 1, proposals at least 0")
+        if not 1 <= self.least_weeks <= self.most_weeks:
+            raise ValueError(
+                f"tests of {self.least_weeks} to {self.most_weeks} weeks: least_weeks is at least "
+                "1 and not above most_weeks"
+            )
+        if self.proposals < 0:
+            raise ValueError(f"proposals {self.proposals} is below zero")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from models.actions.sample_size import shortest, store_weeks, stores_per_arm
 from models.actions.settings import TrialSettings
 from tests.models.actions.markets import candidate, free, market
 
-TRIAL = TrialSettings(power=0.8, alpha=0.05, dispersion=2.0, correlation=0.0, most_weeks=8)
+TRIAL = TrialSettings(
+    power=0.8, alpha=0.05, dispersion=2.0, correlation=0.0, least_weeks=1, most_weeks=8
+)
 
 
 def test_by_hand() -> None:

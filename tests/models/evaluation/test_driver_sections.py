@@ -6,7 +6,14 @@ from datetime import date
 import polars as pl
 
 from models.demand.fixed_effects import Estimate
-from models.demand.panel_elasticity import DISPLAY, FIXED_EFFECTS, MAILER, PRICE, CategoryEffects
+from models.demand.panel_elasticity import (
+    DISPLAY,
+    FIXED_EFFECTS,
+    MAILER,
+    PRICE,
+    TERMS,
+    CategoryEffects,
+)
 from models.evaluation.driver_chart import TITLES
 from models.evaluation.driver_sections import (
     driver_sections,
@@ -28,9 +35,7 @@ def effects() -> list[CategoryEffects]:
             {FIXED_EFFECTS: {PRICE: price, DISPLAY: display}},
             {MAILER: "0 units in 0 stores with it, 50 in 10 are needed"},
         ),
-        CategoryEffects(
-            "WINE", 10, 9, 1, 2, {}, dict.fromkeys((PRICE, DISPLAY, MAILER), "2 stores")
-        ),
+        CategoryEffects("WINE", 10, 9, 1, 2, {}, dict.fromkeys(TERMS, "2 stores")),
     ]
 
 
