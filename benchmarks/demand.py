@@ -120,7 +120,7 @@ def run(
     stopped = train_stopped(
         learned, validation_weeks=validation, seed=seed, threads=threads, on_step=progress
     )
-    forecasts = {}
+    forecasts: dict[str, pl.Series] = {}
     for name in baselines.LEARNED:
         forecasts |= baselines.forecasts(
             learned, judged, seed=seed, rounds=stopped.rounds, threads=threads, names=(name,)
@@ -180,8 +180,8 @@ def split(rows: pl.DataFrame, *, last: int, horizon: int) -> tuple[list[date], l
         train = train[1:]
     if len(train) < 2:  # noqa: PLR2004
         raise ValueError(
-            f"the panel leaves {len(train)} week(s) to learn from {horizon} week(s) ahead; at least "
-            f"{last + horizon + 2} weeks are needed"
+            f"the panel leaves {len(train)} week(s) to learn from {horizon} week(s) ahead; at "
+            f"least {last + horizon + 2} weeks are needed"
         )
     return test, train
 

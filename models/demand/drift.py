@@ -31,16 +31,19 @@ def corrected(
         The rows of the targets with ``mean`` corrected, and ``correction``. Without any known week
         among ``rows`` the factor is 1.
     """
-    by_week = rows.group_by("week_start").agg(pl.col("units", "mean").sum()).sort("week_start")
+    by_week = (
+        rows.filter(pl.col("units").is_not_null())
+        .group_by("week_start")
+        .agg(pl.col("units", "mean").cast(pl.Float64).sort().sum())
+    )
     factors = []
     for target in sorted(set(targets)):
         last = target - timedelta(weeks=horizon)
         known = by_week.filter(
-            pl.col("week_start").is_between(last - timedelta(weeks=weeks - 1), last),
-            pl.col("units").is_not_null(),
+            pl.col("week_start").is_between(last - timedelta(weeks=weeks - 1), last)
         )
-        foreseen, sold = known["mean"].sum(), known["units"].sum()
-        factors.append((target, float(sold / foreseen) if foreseen > 0 and sold > 0 else 1.0))
+        foreseen, sold = float(known["mean"].sum()), float(known["units"].sum())
+        factors.append((target, sold / foreseen if foreseen > 0 and sold > 0 else 1.0))
     table = pl.DataFrame(
         factors, schema={"week_start": pl.Date, "correction": pl.Float64}, orient="row"
     )

@@ -46,8 +46,8 @@ def demand_examples(
     Returns:
         ``store_id, product_id, week_start, units, exposure`` (trips foreseen in the store; 1 where
         the panel has none), ``level``, ``clean_level`` (units, above zero), ``mean_13``,
-        ``unpromoted_mean``, ``promoted``, ``horizon``, ``CARRIED`` and ``FEATURES`` (Float32, null where unknown), sorted by week,
-        store and product.
+        ``unpromoted_mean``, ``promoted``, ``horizon``, ``CARRIED`` and ``FEATURES`` (Float32, null
+        where unknown), sorted by week, store and product.
 
     Raises:
         ValueError: As ``checked``; a target has no rows, or no history.
@@ -84,9 +84,10 @@ def examples_of_plans(
     active = rows.filter(pl.col("active") & pl.col("week_start").is_in(wanted))
     absent = [w for w in wanted if not active["week_start"].eq(w).any()]
     if absent:
+        reach = rows["week_start"].unique().sort()
         raise ValueError(
             f"demand examples: the panel has no active row in week {absent[0]}; it reaches from "
-            f"{rows['week_start'].min()} to {rows['week_start'].max()}"
+            f"{reach[0]} to {reach[-1]}"
         )
     parts: dict[str, list[pl.DataFrame]] = {name: [] for name in plans}
     for target, history in _histories(rows, wanted, horizon=horizon):

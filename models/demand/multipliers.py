@@ -101,9 +101,9 @@ class Multipliers:
         found = np.maximum(np.log(ratio / ratio[0]), SMALLEST_STRENGTH)
         found[0] = 0.0
         # A code nobody has seen is as strong as the codes that were, on average.
-        if found.size > 2:
-            weight = of[1, 1:-1]
-            found[-1] = np.average(found[1:-1], weights=weight) if weight.sum() else found[1]
+        weight = of[1, 1:-1]
+        if weight.sum() > 0:
+            found[-1] = np.average(found[1:-1], weights=weight)
         return found
 
     def response(self) -> np.ndarray:

@@ -128,14 +128,14 @@ def demand_panel(
         sales: From ``sales_of``, of the weeks and the year before each.
         promotions: ``store_id, product_id, week_start, display, mailer`` of the panel's products in
             the weeks and the ``REPORTING_WEEKS`` before each.
-        products: ``product_id, category, manufacturer_id, type`` and ``week_start`` of the drop that
-            stated it: the version in force before each week is used.
+        products: ``product_id, category, manufacturer_id, type`` and ``week_start`` of the drop
+            that stated it: the version in force before each week is used.
         weeks: Mondays to make.
         last_sold: Last week whose sales are complete; units of later weeks are null.
 
     Returns:
-        ``PANEL``, sorted by week, store and product. ``plan_known`` is false where the store reports
-        no promotions for the week (yet).
+        ``PANEL``, sorted by week, store and product. ``plan_known`` is false where the store
+        reports no promotions for the week (yet).
     """
     made = [
         _week(sales, promotions, products, week=week, last_sold=last_sold) for week in sorted(weeks)

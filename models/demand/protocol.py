@@ -24,7 +24,7 @@ class DemandWeeks:
 
     Attributes:
         train: The final model learns from these.
-        tuning_train: The part that trials, and the model that dispersion is measured on, learn from.
+        tuning_train: The part that trials learn from, and the model that scatter is measured on.
         validation: The rest.
     """
 
@@ -51,8 +51,8 @@ def demand_weeks(
     known = weeks_between(earliest, last)
     if len(known) < 2:  # noqa: PLR2004
         raise ValueError(
-            f"demand: the weeks {first} .. {last} leave {len(known)} to learn from {horizon} week(s) "
-            "ahead; at least 2 are needed: give more history"
+            f"demand: the weeks {first} .. {last} leave {len(known)} to learn from, {horizon} "
+            "week(s) ahead; at least 2 are needed: give more history"
         )
     warm = max(0, min(WARM_UP_WEEKS, len(known) - train_weeks))
     train = known[warm:][-train_weeks:]

@@ -9,21 +9,46 @@ from functools import cache
 
 from models.calendar import monday_of
 
+# Further away than any two of them.
+_FAR = 26
+
+
+def nth_weekday(year: int, *, month: int, weekday: int, n: int) -> date:
+    """The n-th Monday (0) .. Sunday (6) of a month."""
+    first = date(year, month, 1)
+    return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (n - 1))
+
+
+def last_monday_of_may(year: int) -> date:
+    return monday_of(date(year, 5, 31))
+
+
+@cache
+def easter(year: int) -> date:
+    """Easter Sunday of the Gregorian calendar (Butcher's rule; Meeus, Astronomical Algorithms)."""
+    a, b, c = year % 19, year // 100, year % 100
+    d, e = divmod(b, 4)
+    g = (8 * b + 13) // 25
+    h = (19 * a + b - d - g + 15) % 30
+    i, k = divmod(c, 4)
+    m = (32 + 2 * e + 2 * i - h - k) % 7
+    n = (a + 11 * h + 22 * m) // 451
+    month, day = divmod(h + m - 7 * n + 114, 31)
+    return date(year, month, day + 1)
+
+
 # Days that move groceries in the United States, in the order of the year: code 1 is the first.
 # Another country's go here.
 HOLIDAYS: tuple[tuple[str, Callable[[int], date]], ...] = (
     ("new_year", lambda year: date(year, 1, 1)),
     ("super_bowl", lambda year: nth_weekday(year, month=2, weekday=6, n=1)),
-    ("easter", lambda year: easter(year)),
-    ("memorial_day", lambda year: last_monday_of_may(year)),
+    ("easter", easter),
+    ("memorial_day", last_monday_of_may),
     ("independence_day", lambda year: date(year, 7, 4)),
     ("labor_day", lambda year: nth_weekday(year, month=9, weekday=0, n=1)),
     ("thanksgiving", lambda year: nth_weekday(year, month=11, weekday=3, n=4)),
     ("christmas", lambda year: date(year, 12, 25)),
 )
-
-# Further away than any two of them.
-_FAR = 26
 
 
 def season_of(week: date) -> dict[str, float]:
@@ -51,27 +76,3 @@ def season_of(week: date) -> dict[str, float]:
         "weeks_to_holiday": float(min((d for d in ahead if d >= 0), default=_FAR)),
         "weeks_since_holiday": float(min((-d for d in ahead if d <= 0), default=_FAR)),
     }
-
-
-def nth_weekday(year: int, *, month: int, weekday: int, n: int) -> date:
-    """The n-th Monday (0) .. Sunday (6) of a month."""
-    first = date(year, month, 1)
-    return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (n - 1))
-
-
-def last_monday_of_may(year: int) -> date:
-    return monday_of(date(year, 5, 31))
-
-
-@cache
-def easter(year: int) -> date:
-    """Easter Sunday of the Gregorian calendar (Butcher's rule; Meeus, Astronomical Algorithms)."""
-    a, b, c = year % 19, year // 100, year % 100
-    d, e = divmod(b, 4)
-    g = (8 * b + 13) // 25
-    h = (19 * a + b - d - g + 15) % 30
-    i, k = divmod(c, 4)
-    m = (32 + 2 * e + 2 * i - h - k) % 7
-    n = (a + 11 * h + 22 * m) // 451
-    month, day = divmod(h + m - 7 * n + 114, 31)
-    return date(year, month, day + 1)

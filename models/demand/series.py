@@ -166,7 +166,8 @@ def series(rows: pl.DataFrame, *, last: date) -> Series:
         pl.col("category", "manufacturer_id", "type").last()
     )
     pairs = by_pair.sort(PAIR)
-    first, end = rows["week_start"].min(), max(last, rows["week_start"].min())
+    first: date = rows["week_start"].min()  # type: ignore[assignment]
+    end = max(last, first)
     weeks = weeks_between(first, end)
     past = rows.filter(pl.col("week_start") <= end)
     at = _places(past, pairs=pairs, first=first)

@@ -24,7 +24,6 @@ CANDIDATES: tuple[Mapping[str, Any], ...] = tuple(
     for changes in (
         {},
         {"tweedie_variance_power": 1.5},
-        {"tweedie_variance_power": 1.5, "max_depth": 8},
     )
 )
 MAX_ROUNDS = 600

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import xgboost as xgb
 
 MAX_BIN = 128
+SMALLEST_MEAN = 1e-6
 
 FIXED_PARAMS: Mapping[str, Any] = MappingProxyType(
     {
@@ -85,11 +86,12 @@ def prepare(
     import xgboost as xgb
 
     check_examples(examples, offset=offset)
+    # A Poisson leaf weighs as many units as it holds; so it weighs as many rows on any panel.
+    weight = 1.0 / max(float(examples["units"].to_numpy().mean()), SMALLEST_MEAN)
     matrix = xgb.QuantileDMatrix(
         to_matrix(examples, features),
         label=examples["units"].to_numpy(),
-        # A Poisson leaf weighs as many units as it holds; so it weighs as many rows on any panel.
-        weight=np.full(examples.height, 1.0 / max(float(examples["units"].to_numpy().mean()), 1e-6)),
+        weight=np.full(examples.height, weight),
         base_margin=np.log(examples[offset].to_numpy()),
         feature_names=list(features),
         max_bin=MAX_BIN,
@@ -111,8 +113,8 @@ def check_examples(examples: pl.DataFrame, *, offset: str) -> None:
         bad = int((values.is_null() | values.is_nan()).sum())
         if bad:
             raise ValueError(
-                f"demand model: {bad:,} of {examples.height:,} examples have no {name}; leave weeks "
-                "out whose sales are not known yet"
+                f"demand model: {bad:,} of {examples.height:,} examples have no {name}; leave "
+                "weeks out whose sales are not known yet"
             )
     if not examples.select((pl.col(offset) > 0).all()).item():
         raise ValueError(f"demand model: {offset} must be above zero; it is the offset's antilog")

@@ -16,6 +16,10 @@ CHAIN = "chain_product_week"
 CATEGORY = "store_category_week"
 
 
+# A sum of rows is promoted when more of them are than not.
+MOSTLY = 0.5
+
+
 @dataclass(frozen=True)
 class Level:
     """How rows are summed before they are judged.
@@ -60,7 +64,7 @@ def summed(
         .agg(
             # Sorted, because a sum of floats depends on the order of its terms.
             *(pl.col(name).sort().sum() for name in (*totals, *columns)),
-            (pl.col("promoted").mean() > 0.5).alias("promoted"),
+            (pl.col("promoted").mean() > MOSTLY).alias("promoted"),
         )
         .sort(keys)
     )

@@ -88,8 +88,8 @@ def document(
     made = {
         "report": "demand",
         "model": MODEL,
-        "weeks": sorted({str(w) for w in one.rows["week_start"].to_list()}),
         **one.levels[ROWS],
+        "weeks": [str(w) for w in one.rows["week_start"].unique().sort().to_list()],
         CHAIN: one.levels[CHAIN],
         CATEGORY: one.levels[CATEGORY],
         "coverage": one.coverage,
@@ -171,13 +171,14 @@ def summary(found: Mapping[str, Any]) -> tuple[str, ...]:
     model = found["models"][MODEL]
     chain = found[CHAIN]
     asked = (
-        f"Before each of {len(found['weeks'])} weeks it had never seen, the model forecast how many "
-        f"units of every drink on the shelf each store's panel would buy: {found['rows']:,} "
+        f"Before each of {len(found['weeks'])} weeks it had never seen, the model forecast how "
+        f"many units of every drink on the shelf each store's panel would buy: {found['rows']:,} "
         f"forecasts, of which {found['zero_share']:.0%} came out as nothing sold."
     )
+    direction = "more" if model["bias"] > 0 else "less"
     total = (
-        f"In all it forecast {abs(model['bias']):.1%} {'more' if model['bias'] > 0 else 'less'} than "
-        f"the {found['units']:,.0f} units that were sold."
+        f"In all it forecast {abs(model['bias']):.1%} {direction} than the {found['units']:,.0f} "
+        "units that were sold."
     )
     wape, floor = chain["models"][MODEL]["wape"], chain["poisson_floor"]["wape"]
     far = (
@@ -185,15 +186,7 @@ def summary(found: Mapping[str, Any]) -> tuple[str, ...]:
         f"somebody who knew the true rate of everything would still be off by {floor:.0%}, because "
         "so little is sold of each."
     )
-    other = chain["differences"].get("scan_pro")
-    against = (
-        "The usual base-times-promotion rule (SCAN*PRO) was not measured beside it."
-        if other is None
-        else f"The usual base-times-promotion rule (SCAN*PRO) is off by "
-        f"{chain['models']['scan_pro']['wape']:.0%}: the model's error is "
-        f"{abs(other['wape']['estimate']):.0%} {'smaller' if other['wape']['estimate'] < 0 else 'larger'}"
-        f", {'more than chance would explain' if other['wape']['high'] < 0 or other['wape']['low'] > 0 else 'which may be chance'}."
-    )
+    against = _against(chain)
     missed = [aim["name"] for aim in found["aims"] if not aim["met"]]
     last = (
         f"Its 95 % intervals held what was sold in {found['coverage']['covered']:.1%} of cases; "
@@ -204,6 +197,21 @@ def summary(found: Mapping[str, Any]) -> tuple[str, ...]:
         )
     )
     return asked, total, far, against, last
+
+
+def _against(chain: Mapping[str, Any]) -> str:
+    other = chain["differences"].get("scan_pro")
+    if other is None:
+        return "The usual base-times-promotion rule (SCAN*PRO) was not measured beside it."
+    wape = other["wape"]
+    size = "smaller" if wape["estimate"] < 0 else "larger"
+    sure = wape["high"] < 0 or wape["low"] > 0
+    chance = "more than chance would explain" if sure else "which may be chance"
+    return (
+        "The usual base-times-promotion rule (SCAN*PRO) is off by "
+        f"{chain['models']['scan_pro']['wape']:.0%}: the model's error is "
+        f"{abs(wape['estimate']):.0%} {size}, {chance}."
+    )
 
 
 def render_html(found: Mapping[str, Any], *, sections: Sequence[Section] = ()) -> str:

