@@ -3,8 +3,9 @@
 import dagster as dg
 import polars as pl
 
-from assets.lake_asset import Frames, Input, TableContext, lake_asset
+from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import PAST, WeekWindow, last_data_week
+from assets.table_body import Frames
 from checks.contracts.demand import DEMAND_PANEL
 from models.calendar import end_of_week, start_of_week
 from models.demand.panel import demand_panel, drink_lines, sales_of
