@@ -83,8 +83,8 @@ def driver_sections(
     text = (
         "Each bar is a week's forecast for the chain. What is above zero adds to it, what is below "
         "takes away; together they are the forecast (the diamond). Parts are relative to an "
-        "average week, so no display takes a little away. They say what the model goes by, not what an "
-        "action would cause."
+        "average week, so no display takes a little away. They say what the model goes by, not "
+        "what an action would cause."
     )
     return [
         Section(
