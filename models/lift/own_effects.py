@@ -24,6 +24,8 @@ _RIDGE = 1e-6
 _EM_STEPS = 60
 _EM_MOVED = 1e-5
 _LEAST_SPREAD = 0.02
+# Size of a term when it is used: 1 for a display or mailer, the log of a fifth off for a price.
+_TYPICAL = np.array([1.0, 1.0, 0.22])
 # Of a log effect per cycle.
 _MOST_STEP = 1.0
 # Panels are nearly balanced, where one sweep is exact.
@@ -154,7 +156,7 @@ def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooli
     Args:
         info: Of the products.
         start: Where to begin.
-        timing_spread: Of the prior of the timing, by term, about 0.
+        timing_spread: Of the prior of the timing about 0, in log units of a typical use.
     """
     spread = start.spread
     k = spread.size
@@ -170,7 +172,7 @@ def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooli
         total[:k, k:] = (prior @ pull).sum(axis=0)
         total[k:, :k] = total[:k, k:].T
         total[k:, k:] = (info.between - info.between @ pull).sum(axis=0)
-        total += np.diag(np.r_[np.full(k, _RIDGE), np.full(k, timing_spread**-2.0)])
+        total += np.diag(np.r_[np.full(k, _RIDGE), (timing_spread / _TYPICAL[:k]) ** -2.0])
         shrunk = _mul(sigma, h_all)
         right = np.r_[
             (prior @ shrunk.T).sum(axis=1),

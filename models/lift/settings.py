@@ -16,7 +16,8 @@ class LiftSettings:
             less than once in twenty, however well other products respond (see ``bounds``).
         prior_spread: Spread of effects over products from which its estimation starts; log scale.
         timing_spread: Spread, about 0, of the prior of what weeks with promotion sell more for
-            other reasons (promotion timed to demand), per term; log scale. A tenth is what a good
+            other reasons (promotion timed to demand); log units of a display, mailer or a
+            fifth off. A tenth is what a good
             planner who foresees his weeks would gain.
         diversion: Mean and spread of the prior of the share of incremental units taken from
             rivals of the type. Van Heerde, Leeflang and Wittink (2004) find about a third of the
