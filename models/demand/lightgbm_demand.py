@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from models.demand.features import FEATURES
-from models.demand.xgboost_demand import OFFSET, check_examples, to_matrix
+from models.demand.xgboost_demand import OFFSET, check_examples, to_matrix, weights
 
 FIXED_PARAMS: Mapping[str, Any] = MappingProxyType(
     {
@@ -65,6 +65,7 @@ def train(
     data = lgb.Dataset(
         to_matrix(examples, features),
         label=examples["units"].to_numpy(),
+        weight=weights(examples),
         init_score=np.log(examples[offset].to_numpy()),
         feature_name=list(features),
         params=settings,

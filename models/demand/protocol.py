@@ -10,9 +10,8 @@ from models.calendar import ONE_WEEK, weeks_between
 
 HORIZONS = (1, 4)
 
-# More weeks than these change the deviance of the tuning weeks in the fourth digit, and each costs
-# the same.
-TRAIN_WEEKS = 16
+# Half a year: nearly all that a year's history allows after its warm-up.
+TRAIN_WEEKS = 26
 VALIDATION_WEEKS = 3
 # Weeks of history that the first example should have, where the calendar is long enough.
 WARM_UP_WEEKS = 13

@@ -14,6 +14,7 @@ from models.demand import xgboost_demand
 from models.demand.dispersion import Dispersion, fit_dispersion
 from models.demand.examples import demand_examples
 from models.demand.protocol import HORIZONS, demand_weeks
+from models.demand.thinning import thin_zeros
 from models.demand.tuning import tune
 from models.ranking.study import StudyResult
 
@@ -108,7 +109,11 @@ def train(
             )
         fitted = {
             part: xgboost_demand.train(
-                chosen, params=study.params, rounds=ROUNDS, seed=seed, threads=threads
+                thin_zeros(chosen, seed=seed),
+                params=study.params,
+                rounds=ROUNDS,
+                seed=seed,
+                threads=threads,
             )
             for part, chosen in (
                 ("judged", examples.filter(pl.col("week_start").is_in(weeks.tuning_train))),

@@ -15,6 +15,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from models.demand import xgboost_demand
 from models.demand.features import FEATURES
+from models.demand.thinning import ZEROS_PER_SALE, thin_zeros
 from models.evaluation.demand_metrics import poisson_deviance
 from models.ranking.study import OnTrial, Params, Space, StudyResult, search, study_name
 from models.ranking.tuning import check_weeks, sample_households
@@ -81,6 +82,7 @@ def tune(
         horizon=int(examples["horizon"][0]),
         stores=stores,
         first_look=FIRST_LOOK,
+        zeros=ZEROS_PER_SALE,
         rounds=rounds,
         seed=seed,
         start=defaults,
@@ -91,7 +93,8 @@ def tune(
     sample = examples.filter(pl.col("store_id").is_in(kept.implode()))
     learned = sample.filter(pl.col("week_start").is_in(list(train_weeks)))
     unseen = sample.filter(pl.col("week_start").is_in(list(validation_weeks)))
-    parts = {"fewer": learned.filter(pl.col("store_id").is_in(fewer.implode())), "all": learned}
+    thinned = thin_zeros(learned, seed=seed)
+    parts = {"fewer": thinned.filter(pl.col("store_id").is_in(fewer.implode())), "all": thinned}
     # Prepared on first use: a search that only looks back needs none.
     prepared: dict[str, xgboost_demand.DemandData] = {}
 

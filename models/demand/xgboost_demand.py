@@ -18,6 +18,7 @@ import polars as pl
 
 from models.demand.features import FEATURES, MONOTONE
 from models.demand.series import KEYS
+from models.demand.thinning import WEIGHT
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -75,7 +76,8 @@ def prepare(
     """Quantise labelled examples.
 
     Args:
-        examples: Of ``examples.demand_examples``, sorted by week, store and product.
+        examples: Of ``examples.demand_examples``, sorted by week, store and product; thinned ones
+            with their weight.
         features: Feature columns.
         offset: Column of levels.
         threads: To use; all by default. The result does not depend on it.
@@ -87,11 +89,12 @@ def prepare(
 
     check_examples(examples, offset=offset)
     # A Poisson leaf weighs as many units as it holds; so it weighs as many rows on any panel.
-    weight = 1.0 / max(float(examples["units"].to_numpy().mean()), SMALLEST_MEAN)
+    rows = weights(examples)
+    mean = float(np.average(examples["units"].to_numpy(), weights=rows))
     matrix = xgb.QuantileDMatrix(
         to_matrix(examples, features),
         label=examples["units"].to_numpy(),
-        weight=np.full(examples.height, weight),
+        weight=rows / max(mean, SMALLEST_MEAN),
         base_margin=np.log(examples[offset].to_numpy()),
         feature_names=list(features),
         max_bin=MAX_BIN,
@@ -124,6 +127,13 @@ def check_examples(examples: pl.DataFrame, *, offset: str) -> None:
             "demand model: examples are not sorted by week_start, store_id and product_id; "
             "demand_examples() sorts them"
         )
+
+
+def weights(examples: pl.DataFrame) -> np.ndarray:
+    """How many rows each stands for (``thinning``); 1 where nothing was thinned."""
+    if WEIGHT not in examples.columns:
+        return np.ones(examples.height)
+    return examples[WEIGHT].to_numpy()
 
 
 def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from models.demand.dispersion import Dispersion
 from models.demand.drift import WEEKS, corrected
 from models.demand.examples import demand_examples
 from models.demand.protocol import before
+from models.demand.thinning import thin_zeros
 from models.evaluation.demand import MODEL, coverage, judge, randomised_pit
 
 # Without learning, or learned in seconds.
@@ -82,14 +83,15 @@ def evaluate(
     means: dict[str, pl.Series] = {MODEL: xgboost_demand.predict(model, shown)}
     judged = shown.filter(pl.col("week_start").is_in(list(held_out)))
     found = {name: maker(learned, judged) for name, maker in _quick().items() if name in names}
+    thinned = thin_zeros(learned, seed=seed)
     if "gbm_no_promo" in names:
         means["gbm_no_promo"] = baselines.gbm_no_promo(
-            learned, shown, seed=seed, rounds=rounds, params=params, threads=threads
+            thinned, shown, seed=seed, rounds=rounds, params=params, threads=threads
         )
     if "lightgbm" in names:
         light = {**lightgbm_demand.DEFAULT_PARAMS, "num_leaves": LIGHT_LEAVES}
         means["lightgbm"] = baselines.lightgbm(
-            learned, shown, seed=seed, rounds=rounds, params=light, threads=threads
+            thinned, shown, seed=seed, rounds=rounds, params=light, threads=threads
         )
     for name, mean in means.items():
         rows = shown.select("week_start", "units", mean.alias("mean"))
