@@ -66,6 +66,7 @@ def artifact_asset(
     kind: str = "artifact",
     checks: Sequence[dg.AssetCheckSpec] = (),
     automation: dg.AutomationCondition | None = None,
+    depends_on: Sequence[str] = (),
 ) -> Callable[[Callable[..., Artifact]], dg.AssetsDefinition]:
     """Make an artifact asset of a function.
 
@@ -81,12 +82,13 @@ def artifact_asset(
         checks: Specs of the checks its function reports; a blocking one that fails stops what is
             downstream, and the artifact counts as failed.
         automation: When Dagster may run it by itself.
+        depends_on: Settings and digests of files it depends on beside its code and inputs.
     """
     inputs = dict(inputs or {})
     key = dg.AssetKey(name.split("."))
 
     def decorate(function: Callable[..., Artifact]) -> dg.AssetsDefinition:
-        version = code_version(function)
+        version = code_version(function, extra=depends_on)
         BODIES[name] = Body(function=function, inputs=inputs, partitioned=partitioned)
         described = {i.asset: i.described() for i in inputs.values()}
 

@@ -37,22 +37,25 @@ class Input:
         asset: ``schema.name``.
         weeks: Window of weeks; ``None`` where the input has no weeks, or all are meant.
         load: Whether its rows are handed to the function.
+        standing: Whether what it made last stands while it cannot be made anew.
     """
 
     asset: str
     weeks: WeekWindow | FixedWeeks | None = None
     load: bool = True
+    standing: bool = False
 
     @property
     def key(self) -> dg.AssetKey:
         return dg.AssetKey(self.asset.split("."))
 
     def described(self) -> dict[str, Any]:
+        window: dict[str, Any] = {}
         if isinstance(self.weeks, WeekWindow):
-            return {"start": self.weeks.start, "end": self.weeks.end}
+            window = {"start": self.weeks.start, "end": self.weeks.end}
         if isinstance(self.weeks, FixedWeeks):
-            return {"first": self.weeks.first.isoformat(), "last": self.weeks.last.isoformat()}
-        return {}
+            window = {"first": self.weeks.first.isoformat(), "last": self.weeks.last.isoformat()}
+        return window | ({"standing": True} if self.standing else {})
 
     def admits(self, week: date | None, weeks: Sequence[date]) -> list[date | None]:
         """Weeks of the input that ``week`` is made from."""

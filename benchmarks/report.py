@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-_ROOT = Path(__file__).resolve().parent.parent
-_GIT_SECONDS = 30
+from resources.revision import git_revision
 
 
 def machine() -> dict[str, Any]:
@@ -26,22 +24,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_1m": round(os.getloadavg()[0], 2),
     }
-
-
-def revision() -> str:
-    """Commit of the working tree, ``+dirty`` where tracked files differ from it.
-
-    Raises:
-        RuntimeError: git is missing or this is no git checkout.
-    """
-    try:
-        commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError) as error:
-        raise RuntimeError(
-            f"no git revision for {_ROOT}: {error}; run the benchmark from a git checkout"
-        ) from error
-    return f"{commit}+dirty" if changed else commit
 
 
 def write_result(
@@ -62,7 +44,6 @@ def write_result(
         models: Metrics per model, for the model benchmarks.
 
     Raises:
-        RuntimeError: As ``revision``.
         ValueError: A figure is not a finite number or not JSON.
     """
     result: dict[str, Any] = {
@@ -70,7 +51,7 @@ def write_result(
         "figures": dict(figures),
         "ratios": dict(ratios),
         "machine": machine(),
-        "revision": revision(),
+        "revision": git_revision(),
     }
     if models is not None:
         result["models"] = {name: dict(metrics) for name, metrics in models.items()}
@@ -79,12 +60,6 @@ def write_result(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text + "\n", encoding="utf-8")
     return result
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(_ROOT), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS)
-    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -21,23 +21,12 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from resources import telemetry
+from resources import service_code, telemetry
 from resources.settings import PROJECT, get_settings
 
 BENTO_NAME = "liftgraph"
 SERVICE = "bentos.service:LiftGraph"
 VERSION_LENGTH = 16
-# All that the service imports; the rest of the project stays out of the bento.
-INCLUDE = (
-    "bentos/*.py",
-    "models/*.py",
-    "models/*/*.py",
-    "resources/__init__.py",
-    "resources/online_snapshot.py",
-    "resources/secrets.py",
-    "resources/settings.py",
-    "resources/telemetry.py",
-)
 # What a container installs; pinned to what is installed here.
 PACKAGES = (
     "bentoml",
@@ -168,11 +157,9 @@ def package_here(model_ubj: Path, labels: Mapping[str, str]) -> Packaged:
 
 def source_digests(project: Path) -> dict[str, str]:
     """SHA-256 of every source file that goes into a bento, by path."""
-    return {str(path.relative_to(project)): _file_digest(path) for path in _sources(project)}
-
-
-def _sources(project: Path) -> list[Path]:
-    return sorted({path for pattern in INCLUDE for path in project.glob(pattern)})
+    return {
+        str(path.relative_to(project)): _file_digest(path) for path in service_code.files(project)
+    }
 
 
 def _save_model(tag: str, model_ubj: Path, labels: Mapping[str, str]) -> None:
@@ -200,7 +187,7 @@ def _build(tag: str, model_tag: str, labels: Mapping[str, str]) -> None:
     name, _, version = tag.partition(":")
     with tempfile.TemporaryDirectory(prefix="liftgraph-bento-") as folder:
         # From a copy: BentoML would match every file of .venv and of the lake against its patterns.
-        for source in _sources(PROJECT):
+        for source in service_code.files(PROJECT):
             target = Path(folder) / source.relative_to(PROJECT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -210,7 +197,7 @@ def _build(tag: str, model_tag: str, labels: Mapping[str, str]) -> None:
             version=version,
             labels=dict(labels),
             description="Ranked offers for households; see /openapi.json of the running service.",
-            include=list(INCLUDE),
+            include=list(service_code.INCLUDE),
             # Locking would ask a package index; the versions are pinned already.
             python={"packages": _requirements(), "lock_packages": False},
             models=[model_tag],

@@ -8,6 +8,7 @@ the file, the column and the remedy. Pure: frames in, frames out.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -24,6 +25,11 @@ from models.calendar import business_week, end_of_week, start_of_week
 REJECTED = "rejected"
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
+
+# Most rows of a larger file bad is a fault of the sender's, not of rows: to let its few good ones
+# replace a week would empty the week. In a few rows most may be bad by chance.
+REFUSED_SHARE = 0.5
+REFUSED_ROWS = 20
 
 _MOVE = "move the row to its week's folder"
 
@@ -147,6 +153,7 @@ class Admission:
         set_aside = [pl.DataFrame(schema=SET_ASIDE_SCHEMA)]
         unknown: dict[date, tuple[str, ...]] = {}
         refused: list[DropError] = []
+        rejected: dict[int, dict[int, tuple[str, str]]] = {}
         for number, file in enumerate(files):
             try:
                 strange = self._require_columns(file)
@@ -159,16 +166,24 @@ class Admission:
                 unknown[file.week] = tuple(sorted({*unknown.get(file.week, ()), *strange}))
             bad += self._unknown_codes(typed)
             reasons = _first_reason(bad)
+            rejected[number] = dict(reasons)
             set_aside.append(_rejected(file, reasons))
             frame = self._finished(typed, file.week)
             if reasons:
                 frame = frame.filter(~pl.col("_row").is_in(list(reasons)))
             frames.append(frame.with_columns(pl.lit(number, dtype=pl.Int32).alias("_file")))
-        if refused:
-            raise RefusedDropsError(refused)
         frame = pl.concat(frames)
         frame, breaches = self._without_breaches(frame)
-        set_aside += [_rejected(files[n], reasons) for n, reasons in breaches.items()]
+        for number, reasons in breaches.items():
+            set_aside.append(_rejected(files[number], reasons))
+            rejected[number] |= reasons
+        refused += [
+            _mostly_bad(files[number], reasons)
+            for number, reasons in rejected.items()
+            if len(reasons) > max(REFUSED_SHARE * files[number].rows.height, REFUSED_ROWS - 1)
+        ]
+        if refused:
+            raise RefusedDropsError(refused)
         frame, removed = self._without_repeats(frame, files)
         return Admitted(
             frame=frame.select(self.contract.names),
@@ -422,6 +437,20 @@ def _in_another_week(file: DropFile, *, column: str, first: object) -> DropError
         cause=f"every row lies in another week than the folder's, {file.week}; the first in that "
         f"of {first}",
         remedy="Move the file to the folder of its week",
+        weeks=[file.week],
+    )
+
+
+def _mostly_bad(file: DropFile, reasons: Mapping[int, tuple[str, str]]) -> DropError:
+    column, share = Counter(column for column, _ in reasons.values()).most_common(1)[0]
+    row = next(row for row, (named, _) in reasons.items() if named == column)
+    return DropError(
+        file=file.name,
+        column=column,
+        cause=f"{len(reasons):,} of {file.rows.height:,} rows break the contract, {share:,} of "
+        f"them here, e.g. row {row}: {reasons[row][1]}",
+        remedy="A file with so few good rows would empty its week: correct it and send it again; "
+        "what was there before stands",
         weeks=[file.week],
     )
 

@@ -41,7 +41,7 @@ class AdvisoryLock:
             ImportError: The `postgres` extra is not installed.
         """
         started = time.monotonic()
-        session = self._connect()
+        session = connect(self.dsn)
         with session.cursor() as cursor:
             while True:
                 cursor.execute(_TRY)
@@ -60,14 +60,39 @@ class AdvisoryLock:
             self._session.close()
             self._session = None
 
-    def _connect(self) -> Any:
-        try:
-            import psycopg2
-        except ImportError as error:
-            raise ImportError(
-                "a lake on a PostgreSQL catalog needs psycopg2: install the extras (`make extras`)"
-            ) from error
-        session = psycopg2.connect(self.dsn)
-        # A transaction left open would keep the catalog's rows from being tidied.
-        session.autocommit = True
-        return session
+
+def has_rows(dsn: str, table: str) -> bool:
+    """Whether a table of the database exists and holds a row.
+
+    Args:
+        dsn: libpq connection string.
+        table: Its name, in the search path.
+    """
+    session = connect(dsn)
+    try:
+        with session.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
+            if not cursor.fetchone()[0]:
+                return False
+            cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {table})")
+            return bool(cursor.fetchone()[0])
+    finally:
+        session.close()
+
+
+def connect(dsn: str) -> Any:
+    """A session of its own, each statement by itself.
+
+    Raises:
+        ImportError: The `postgres` extra is not installed.
+    """
+    try:
+        import psycopg2
+    except ImportError as error:
+        raise ImportError(
+            "a lake on a PostgreSQL catalog needs psycopg2: install the extras (`make extras`)"
+        ) from error
+    session = psycopg2.connect(dsn)
+    # A transaction left open would keep the catalog's rows from being tidied.
+    session.autocommit = True
+    return session

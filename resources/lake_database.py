@@ -83,9 +83,13 @@ def _set_options(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _has_catalog(lake: Lake) -> bool:
-    """Whether a SQLite catalog has been created, to the end, by somebody before."""
+    """Whether the catalog has been created, to the end, by somebody before."""
+    if lake.catalog.startswith(advisory_lock.PREFIX):
+        return advisory_lock.has_rows(
+            lake.catalog.removeprefix(advisory_lock.PREFIX), "ducklake_snapshot"
+        )
     path = Path(lake.catalog.removeprefix("sqlite:"))
-    if not lake.catalog.startswith("sqlite:") or not path.exists():
+    if not path.exists():
         return False
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as catalog:
         tables = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_snapshot'"

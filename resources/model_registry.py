@@ -6,6 +6,7 @@ SQLite in the installation's home, or any MLflow address.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ VERSION_TAG = "liftgraph.model_version"
 
 MODEL_FILE = "model.ubj"
 FACTS_FILE = "facts.json"
+CHAMPION_POINTER = "CHAMPION"
 _OWN_FILES = frozenset({MODEL_FILE, FACTS_FILE})
 
 
@@ -60,6 +62,14 @@ def models_folder(settings: Settings, name: str) -> Path:
     return settings.home / "models" / name
 
 
+def content_version(files: Mapping[str, bytes]) -> str:
+    """12 hexadecimal characters over the files that together are served, names included."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}:{len(files[name])}:".encode() + files[name])
+    return digest.hexdigest()[:12]
+
+
 def store_model(
     settings: Settings,
     *,
@@ -74,7 +84,7 @@ def store_model(
     Args:
         settings: Where models lie.
         name: Of the model.
-        version: Content hash of its bytes.
+        version: Content hash of what is served, see ``content_version``.
         model: What becomes ``model.ubj``.
         facts: Labels and figures, JSON values.
         files: Name to content of what lies beside it. A file of an earlier training of the same
@@ -115,7 +125,31 @@ def latest_model(settings: Settings, name: str) -> StoredModel:
         raise FileNotFoundError(
             f"no {name} was trained in {root}; materialise models.{name} first (`make run`)"
         )
+    return _stored(root / pointer.read_text(encoding="utf-8"))
+
+
+def champion_model(settings: Settings, name: str) -> StoredModel:
+    """The model that passed its gates last, whatever was trained since.
+
+    Raises:
+        FileNotFoundError: None is registered, or its files are gone.
+    """
+    root = models_folder(settings, name)
+    pointer = root / CHAMPION_POINTER
+    if not pointer.exists():
+        raise FileNotFoundError(
+            f"no {name} is registered as champion in {root}; materialise models.champion "
+            "(`make run`): it registers a model that passes its gates"
+        )
     folder = root / pointer.read_text(encoding="utf-8")
+    if not (folder / MODEL_FILE).exists():
+        raise FileNotFoundError(
+            f"the champion's files are gone from {folder}; restore them, or train and register anew"
+        )
+    return _stored(folder)
+
+
+def _stored(folder: Path) -> StoredModel:
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     return StoredModel(version=folder.name, folder=folder, facts=facts)
 
@@ -209,4 +243,6 @@ def register(
         )
         version = created.version
     mlflow.set_registered_model_alias(name, CHAMPION, version)
+    # For whoever serves or scores, without MLflow's imports; after the alias, which leads.
+    _write(models_folder(settings, name) / CHAMPION_POINTER, stored.version.encode())
     return str(version)

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from assets.training.offer_ranker import SERVED
 from models.evaluation.held_out import Scorer
 from models.ranking import (
     baselines,
@@ -30,8 +31,6 @@ CHALLENGERS = {
 }
 CLASSIFIER = "classifier.ubj"
 CALIBRATION = "calibration.json"
-# What the service loads.
-SERVED = (model_registry.MODEL_FILE, CLASSIFIER, CALIBRATION)
 
 # Enough calls for a 99th percentile that one slow call does not make.
 CALLS = 400

@@ -1,8 +1,9 @@
 """Code versions that nobody has to remember to raise.
 
-The version of an asset is a hash of its function, of the functions beside it that it calls, and of
-every ``models`` and ``checks`` module that these reach, docstrings and comments left out. So an
-edit makes stale what it can change, and nothing else.
+The version of an asset is a hash of its function, of the functions beside it that it calls, of the
+modules of its package that it uses, and of every ``models`` and ``checks`` module that these reach,
+with the templates they name, docstrings and comments left out. So an edit makes stale what it can
+change, and nothing else.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
         trees[f"{each.__module__}.{each.__qualname__}"] = text
         for target in _reached(each, names):
             home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
-            if home and _is_ours(home):
+            if home and (_is_ours(home) or _is_beside(home, function.__module__)):
                 modules |= _closure(home)
             elif inspect.isfunction(target) and home == function.__module__:
                 # A function beside the asset's own does part of its work.
@@ -108,6 +109,12 @@ def _is_ours(module: str) -> bool:
     return module.split(".", maxsplit=1)[0] in _ROOMS and not module.startswith(_NOT_CODE)
 
 
+def _is_beside(module: str, asset: str) -> bool:
+    """Whether a module lies in the package of an asset's, which does part of its work."""
+    package = asset.rpartition(".")[0]
+    return "." in package and module != asset and module.rpartition(".")[0] == package
+
+
 @cache
 def _source(module: str) -> ast.Module | None:
     loaded = sys.modules.get(module)
@@ -123,7 +130,24 @@ def _source(module: str) -> ast.Module | None:
 @cache
 def _module_hash(module: str) -> str:
     tree = _source(module)
-    return hashlib.sha256(_normalised(tree).encode()).hexdigest() if tree else ""
+    if tree is None:
+        return ""
+    digest = hashlib.sha256(_normalised(tree).encode())
+    for template in _templates(module, tree):
+        digest.update(template.read_bytes())
+    return digest.hexdigest()
+
+
+def _templates(module: str, tree: ast.Module) -> list[Path]:
+    """Files of the ``templates`` folder beside a module that it names."""
+    named = {
+        n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value.endswith(".j2")
+    }
+    spec = importlib.util.find_spec(module) if named else None
+    folder = Path(spec.origin).parent / "templates" if spec and spec.origin else None
+    return sorted(folder / n for n in named if (folder / n).is_file()) if folder else []
 
 
 @cache

@@ -54,7 +54,10 @@ def artifact_files(settings: Settings) -> dict[str, Path]:
     """What an artifact leaves on disk: without it, it has to be made again."""
     return {
         "models.offer_ranker": settings.home / "models" / "offer_ranker" / "LATEST",
+        "models.response": settings.home / "models" / "response" / "evaluation.json",
+        "models.champion": settings.home / "models" / "offer_ranker" / "CHAMPION",
         "evaluation.ranking": settings.reports / "ranking" / "index.html",
+        "evaluation.response": settings.reports / "response" / "index.html",
         "serving.online_snapshot": settings.online_dir / "CURRENT",
         "serving.bento": settings.bentoml_home / "bentos" / "liftgraph" / "latest",
     }

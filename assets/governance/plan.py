@@ -123,7 +123,7 @@ def make_plan(
                     (i, w): state[i, w]
                     for i, window in node.inputs.items()
                     for w in admitted(window, week, calendar)
-                    if (i, w) in state
+                    if (i, w) in state and not _stands(i, w, window, state, statuses)
                 },
             )
             if verdict is None:
@@ -144,6 +144,21 @@ def make_plan(
                 )
             )
     return Plan(entries=entries, order=tuple(nodes))
+
+
+def _stands(
+    asset: str,
+    week: date | None,
+    window: Mapping[str, Any],
+    state: Mapping[Partition, Certainty],
+    statuses: Mapping[Partition, PartitionStatus],
+) -> bool:
+    """Whether an input that is blocked was made well before, and what it made still serves.
+
+    A champion stays one while its successor fails.
+    """
+    last = statuses.get((asset, week))
+    return bool(window.get("standing") and state[asset, week] == "blocked" and last and last.passed)
 
 
 def _digest(values: Sequence[object]) -> str:
@@ -219,7 +234,7 @@ def _weeks_to_run(
         waits = any(
             set(admitted(window, entry.week, [w for w in held[i] if w])) & set(held[i])
             for i, window in nodes[entry.asset].inputs.items()
-            if i in held
+            if i in held and not window.get("standing")
         )
         place = held if waits or (entry.asset, entry.week) in excluding else weeks_of
         place.setdefault(entry.asset, []).append(entry.week)

@@ -8,6 +8,7 @@ from assets.table_body import Frames
 from checks.contracts.labels import PURCHASES
 from models.features.coded import as_text, coded
 from models.labels import purchases as purchase_labels
+from resources.settings import get_settings
 
 
 def _held(frames: Frames) -> Frames:
@@ -22,6 +23,7 @@ def _held(frames: Frames) -> Frames:
     kinds={"polars", "narwhals", "ducklake"},
     weeks_per_chunk=18,
     hold=_held,
+    depends_on=[get_settings().time_zone, str(get_settings().label_allowance_days)],
 )
 def purchases(context: TableContext, lines: pl.LazyFrame) -> pl.LazyFrame:
     return as_text(

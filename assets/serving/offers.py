@@ -11,7 +11,7 @@ from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset
 from assets.evaluation.systems import probabilities
 from assets.lake_asset import Input, TableContext, lake_asset
 from assets.partitions import SAME_WEEK
-from assets.training.offer_ranker import NAME
+from assets.training.offer_ranker import NAME, ranker_feature_hash
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
 from models.calendar import ONE_WEEK, start_of_week
@@ -22,7 +22,7 @@ from models.ranking.newcomer import popular_products
 from models.ranking.offers import ranked_offers as rank_scored
 from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
-from resources import model_registry
+from resources import model_registry, service_code
 from resources.online_snapshot import write_snapshot
 from resources.settings import PROJECT
 
@@ -38,7 +38,7 @@ _PACKAGING_TIMEOUT_S = 300
         "household": Input("features.household", weeks=SAME_WEEK),
         "product": Input("features.product", weeks=SAME_WEEK),
         "household_product": Input("features.household_product", weeks=SAME_WEEK),
-        "champion": Input("models.champion", load=False),
+        "champion": Input("models.champion", load=False, standing=True),
     },
     group="serving",
     kinds={"xgboost", "ducklake"},
@@ -54,7 +54,7 @@ def ranked_offers(
     product: pl.LazyFrame,
     household_product: pl.LazyFrame,
 ) -> pl.DataFrame:
-    stored = model_registry.latest_model(context.settings, NAME)
+    stored = model_registry.champion_model(context.settings, NAME)
     rows = examples(
         candidates,
         household=household,
@@ -77,7 +77,7 @@ def ranked_offers(
 
 @artifact_asset(
     "serving.bento",
-    inputs={"champion": Input("models.champion", load=False)},
+    inputs={"champion": Input("models.champion", load=False, standing=True)},
     group="serving",
     kinds={"bentoml", "xgboost"},
     owner=RANKING_TEAM,
@@ -85,9 +85,10 @@ def ranked_offers(
         "The champion and the service's code, packaged by `bentoml build` and labelled with model, "
         "data snapshot, feature-set hash and git revision."
     ),
+    depends_on=[service_code.digest()],
 )
 def bento(context: ArtifactContext) -> Artifact:
-    stored = model_registry.latest_model(context.settings, NAME)
+    stored = model_registry.champion_model(context.settings, NAME)
     labels = {
         key: str(stored.facts[key])
         for key in ("model_version", "data_snapshot", "feature_set_hash", "git_revision")
@@ -127,7 +128,8 @@ def bento(context: ArtifactContext) -> Artifact:
         "product": Input("features.product", weeks=COMING),
         "household_product": Input("features.household_product", weeks=COMING),
         "products": Input("marts.dim_product"),
-        "champion": Input("models.champion", load=False),
+        "lines": Input("marts.fct_basket_line"),
+        "champion": Input("models.champion", load=False, standing=True),
     },
     group="serving",
     kinds={"numpy"},
@@ -144,8 +146,12 @@ def online_snapshot(
     product: pl.LazyFrame,
     household_product: pl.LazyFrame,
     products: pl.LazyFrame,
+    lines: pl.LazyFrame,
 ) -> Artifact:
     settings = context.settings
+    as_of = start_of_week(PROTOCOL.coming, time_zone=settings.time_zone)
+    # Where the last drops are missing the features are older than their as-of.
+    newest = lines.filter(pl.col("known_at") <= as_of).select(pl.col("known_at").max()).collect()
     rows = examples(
         candidates,
         household=household,
@@ -170,15 +176,15 @@ def online_snapshot(
         .agg(pl.col("category", "type").last())
         .collect(),
     )
-    stored = model_registry.latest_model(settings, NAME)
     manifest = write_snapshot(
         settings.online_dir,
         arrays,
         names,
         as_of=PROTOCOL.coming,
-        known_at=start_of_week(PROTOCOL.coming, time_zone=settings.time_zone),
+        known_at=newest.item() or as_of,
         data_snapshot=str(context.lake.snapshot_id()),
-        feature_set_hash=stored.facts["feature_set_hash"],
+        # Of the code that made these rows: a champion of other features refuses them.
+        feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
         versions={None: manifest.version},

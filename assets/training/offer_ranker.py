@@ -1,6 +1,5 @@
 """The offer ranker: four families tuned by Optuna and trained, recorded in MLflow."""
 
-import hashlib
 from typing import Any
 
 import dagster as dg
@@ -14,22 +13,37 @@ from models.calendar import start_of_week
 from models.features.feature_set import combined_hash, feature_set_hash
 from models.features.household import HOUSEHOLD
 from models.features.household_product import HOUSEHOLD_PRODUCT
+from models.features.household_store import HOUSEHOLD_STORE
+from models.features.household_type import HOUSEHOLD_TYPE
 from models.features.product import PRODUCT
-from models.ranking.families import XGBOOST
+from models.features.store_product import STORE_PRODUCT
+from models.ranking.families import CLASSIFIER, XGBOOST
 from models.ranking.inputs import FEATURES
-from models.ranking.training import Training, train
+from models.ranking.training import CALIBRATION_FILE, Training, train
 from resources import model_registry
 from resources.lake import partition_versions
 from resources.revision import git_revision
-from resources.settings import Settings
+from resources.settings import Settings, get_settings
 
 NAME = "offer_ranker"
+# What the service loads: together they are the model, and its version is theirs.
+SERVED = (XGBOOST.file, CLASSIFIER.file, CALIBRATION_FILE)
 
 
 def ranker_feature_hash() -> str:
     """Names, order and versions of everything the ranker sees."""
     return feature_set_hash(
-        FEATURES.names, version=combined_hash([HOUSEHOLD, PRODUCT, HOUSEHOLD_PRODUCT])
+        FEATURES.names,
+        version=combined_hash(
+            [
+                HOUSEHOLD,
+                HOUSEHOLD_PRODUCT,
+                HOUSEHOLD_STORE,
+                HOUSEHOLD_TYPE,
+                PRODUCT,
+                STORE_PRODUCT,
+            ]
+        ),
     )
 
 
@@ -48,11 +62,13 @@ def ranker_feature_hash() -> str:
         "Optuna study on the last training weeks; which ranks best is decided by rule. Same data, "
         "same code, same bytes."
     ),
+    depends_on=[str(get_settings().seed)],
 )
 def offer_ranker(
     context: ArtifactContext, examples: pl.LazyFrame, purchases: pl.LazyFrame
 ) -> Artifact:
     settings = context.settings
+    snapshot = context.lake.snapshot_id()
     with context.lake.read() as connection:
         (held,) = partition_versions(connection, OFFER_EXAMPLES, weeks=None)
     rows = examples.sort("as_of", "household_id", "product_id").collect()
@@ -69,7 +85,9 @@ def offer_ranker(
         threads=settings.threads,
         on_step=progress.info,
     )
-    version = hashlib.sha256(training.model).hexdigest()[:12]
+    version = model_registry.content_version(
+        {name: file for name, file in training.files.items() if name in SERVED}
+    )
     stored = model_registry.store_model(
         settings,
         name=NAME,
@@ -79,7 +97,7 @@ def offer_ranker(
         facts=_facts(training, settings=settings)
         | {
             "model_version": version,
-            "data_snapshot": str(context.lake.snapshot_id()),
+            "data_snapshot": str(snapshot),
             "examples": rows.height,
             "examples_version": held.data_version,
         },

@@ -21,7 +21,7 @@ from models.ranking import response
 from resources import model_registry
 from resources.lake import partition_versions
 from resources.revision import git_revision
-from resources.settings import Settings
+from resources.settings import Settings, get_settings
 
 NAME = "response"
 REPORT = f"evaluation.{NAME}"
@@ -68,6 +68,7 @@ def response_examples(context: TableContext, **frames: pl.LazyFrame) -> pl.DataF
         "household buy a coupon product within 5 or 28 days of the campaign's start? Response, "
         "never lift. With too few responses nothing is trained, and the report says so."
     ),
+    depends_on=[str(get_settings().seed)],
 )
 def response_model(context: ArtifactContext, examples: pl.LazyFrame) -> Artifact:
     settings = context.settings

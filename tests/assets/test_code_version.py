@@ -201,3 +201,36 @@ def test_versions_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert len(found) == 1
+
+
+def test_modules_of_its_package_and_templates_they_name_count(code: Synthetic) -> None:
+    for name, body in {
+        "synthetic_room/__init__": "",
+        "synthetic_room/pages/__init__": "",
+        "synthetic_room/pages/report": """
+            from synthetic_room.pages import beside
+
+            def asset(context):
+                return beside.render(1)
+            """,
+        "synthetic_room/pages/beside": """
+            PAGE = "page.html.j2"
+
+            def render(x):
+                return x
+            """,
+    }.items():
+        code.write(name, body)
+    template = code.root / "synthetic_room" / "pages" / "templates" / "page.html.j2"
+    template.parent.mkdir()
+    template.write_text("one")
+
+    def version() -> str:
+        return code_version(code.load("synthetic_room.pages.report").asset)
+
+    versions = [version()]
+    edit(code, "synthetic_room/pages/beside", "return x", "return -x")
+    versions.append(version())
+    template.write_text("other")
+    versions.append(version())
+    assert len(set(versions)) == 3

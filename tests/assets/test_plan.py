@@ -162,6 +162,32 @@ def test_a_failed_week_blocks_itself_and_only_what_admits_it() -> None:
     assert batches(plan, NODES) == []
 
 
+def test_a_champion_stands_while_its_successor_fails() -> None:
+    report = Node("evaluation.ranker", {"models.ranker": {}}, "code-1", partitioned=False)
+    champion = Node("models.champion", {report.asset: {}}, "code-1", partitioned=False)
+    offers = Node(
+        "ranking.offers",
+        {champion.asset: {"standing": True}, "features.sales": {"start": 0, "end": 0}},
+        "code-1",
+        partitioned=True,
+    )
+    nodes = {**NODES, **{n.asset: n for n in (report, champion, offers)}}
+    statuses = made(nodes)
+    failed = replace(statuses[report.asset, None], status="failed", reason="gate")
+    statuses[report.asset, None] = failed
+    del statuses["ranking.offers", THIRD]
+    plan = plan_of(statuses, nodes=nodes)
+    assert weeks_of(plan, "blocked", "models.champion") == [None]
+    assert weeks_of(plan, "stale", "ranking.offers") == [THIRD]
+    assert weeks_of(plan, "blocked", "ranking.offers") == []
+    assert [b.assets for b in batches(plan, nodes)] == [("ranking.offers",)]
+    # One that was never registered cannot stand in for anything.
+    del statuses["models.champion", None]
+    plan = plan_of(statuses, nodes=nodes)
+    assert weeks_of(plan, "stale", "ranking.offers") == []
+    assert len(weeks_of(plan, "blocked", "ranking.offers")) == len(WEEKS)
+
+
 def test_a_failed_week_runs_again_when_its_input_or_code_has_changed() -> None:
     statuses = made()
     failed = replace(statuses["raw.sales", THIRD], status="failed", reason="bad")

@@ -183,6 +183,24 @@ def test_every_file_that_is_refused_is_named() -> None:
     assert "column sales_value: the column holds Boolean" in str(refused.value)
 
 
+def test_a_file_of_mostly_bad_rows_is_refused_whole() -> None:
+    def of(bad: int, good: int) -> dict[str, list[Any]]:
+        columns = {name: list(values)[:1] * (bad + good) for name, values in lines().items()}
+        columns["quantity"] = [-1] * bad + [2] * good
+        columns["basket_id"] = [f"b{n}" for n in range(bad + good)]
+        return columns
+
+    with pytest.raises(RefusedDropsError) as refused:
+        let_in(typed_file(of(bad=31, good=29)))
+    message = str(refused.value)
+    assert "drop.parquet, column quantity: 31 of 60 rows break the contract" in message
+    assert "what was there before stands" in message
+    half = let_in(typed_file(of(bad=30, good=30)))
+    assert (half.frame.height, half.set_aside.height) == (30, 30)
+    few = let_in(typed_file(of(bad=19, good=1)))
+    assert (few.frame.height, few.set_aside.height) == (1, 19)
+
+
 def test_a_column_in_other_letters_is_pointed_out() -> None:
     columns = lines()
     columns["Quantity "] = columns.pop("quantity")

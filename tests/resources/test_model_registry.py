@@ -72,3 +72,25 @@ def test_a_training_is_recorded_once_with_all_its_files(settings: Settings) -> N
     assert mlflow.get_run(run).data.metrics == figures
     held = {Path(item.path).name for item in mlflow.list_artifacts(run, "model")}
     assert held == {"calibration.json", "facts.json", "model.ubj", "neural.npz"}
+
+
+def test_the_champion_stays_whatever_is_trained_since(settings: Settings) -> None:
+    stored = store(settings)
+    with pytest.raises(FileNotFoundError, match=r"materialise models\.champion"):
+        model_registry.champion_model(settings, "offer_ranker")
+    run = model_registry.log_training(settings, stored=stored, params={}, metrics={})
+    model_registry.register(settings, name="offer_ranker", stored=stored, run_id=run, tags={})
+    store(settings, version="v2", model=b"other trees")
+    assert model_registry.latest_model(settings, "offer_ranker").version == "v2"
+    assert model_registry.champion_model(settings, "offer_ranker") == stored
+    stored.path.unlink()
+    with pytest.raises(FileNotFoundError, match="files are gone"):
+        model_registry.champion_model(settings, "offer_ranker")
+
+
+def test_a_version_is_that_of_all_that_is_served() -> None:
+    files = {"model.ubj": b"trees", "calibration.json": b"{}"}
+    version = model_registry.content_version(files)
+    assert version == model_registry.content_version(dict(reversed(files.items())))
+    assert version != model_registry.content_version(files | {"calibration.json": b"[]"})
+    assert version != model_registry.content_version({"model.ubj": b"trees"})
