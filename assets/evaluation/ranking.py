@@ -30,7 +30,7 @@ from models.evaluation.result import CHAMPION, EvaluationResult, Lineage
 from models.evaluation.scopes import ALL, Scope, beverages
 from models.evaluation.sentences import summary
 from models.ranking import xgboost_ranker
-from models.ranking.inputs import FEATURES
+from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.proposals import Known, source_seconds
 from resources import model_registry
 from resources.settings import Settings
@@ -140,6 +140,7 @@ def _judged(
         scorers=scorers | challengers | ({CHAMPION: champion} if champion else {}),
         model=MODEL,
         scopes=scopes,
+        popular=GLOBAL_ORDER,
         k=K,
         seed=settings.seed,
         probabilities=systems.probabilities(stored),

@@ -17,7 +17,12 @@ from models.evaluation.metrics import PAIR
 from models.evaluation.scopes import ALL, Scope
 from models.evaluation.sources import candidate_events, sources_of
 from models.ranking.dataset import FeatureLists, examples
+from models.ranking.newcomer import popular_products
 from models.ranking.offers import ranked_offers
+from models.ranking.order import OrderBy
+
+# Enough that a scope holds ten of them.
+NEWCOMERS_PRODUCTS = 200
 
 Scorer = Callable[[pl.DataFrame], pl.Series]
 
@@ -52,6 +57,38 @@ class WeeklyInputs:
             features=features,
         )
 
+    def newcomers(
+        self,
+        week: date,
+        households: pl.DataFrame,
+        *,
+        popular: tuple[OrderBy, ...],
+        features: FeatureLists,
+        like: pl.DataFrame,
+    ) -> pl.DataFrame:
+        """Examples of households without a history: what the service offers them.
+
+        Args:
+            week: As-of.
+            households: ``household_id``.
+            popular: Order of the products they are offered.
+            features: As for ``rows``.
+            like: From ``rows``: its columns and types.
+        """
+        of_week = self.candidates.filter(pl.col("as_of") == week)
+        known_at = of_week.select("as_of", "known_at").head(1).collect()
+        products = popular_products(
+            self.product.filter(pl.col("as_of") == week),
+            known=known_at.lazy(),
+            household=self.household,
+            household_product=self.household_product,
+            order=popular,
+            features=features,
+            limit=NEWCOMERS_PRODUCTS,
+        )
+        rows = households.join(products, how="cross").join(known_at, how="cross")
+        return rows.select(like.columns).cast(dict(like.schema))
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -82,11 +119,14 @@ def rank_held_out(
     scorers: Mapping[str, Scorer],
     model: str,
     scopes: Sequence[Scope],
+    popular: tuple[OrderBy, ...],
     k: int,
     seed: int,
     probabilities: Scorer | None = None,
 ) -> HeldOut:
     """Score and rank the candidates of each week by each system.
+
+    A household without a history is ranked the popular products, as the service answers it.
 
     Args:
         inputs: Candidates and features.
@@ -96,6 +136,7 @@ def rank_held_out(
         scorers: System to the function that scores examples.
         model: Which of them is judged.
         scopes: Parts of the range; each is ranked from its own candidates.
+        popular: Order of the products for who has no history.
         k: Length of the judged list.
         seed: Of the probes.
         probabilities: Purchase probabilities of examples, if the model gives any.
@@ -118,6 +159,8 @@ def rank_held_out(
     for week in weeks:
         rows = inputs.rows(week, features=features)
         bought = purchases.filter(pl.col("as_of") == week)
+        unknown = _without_candidates(bought, rows)
+        newcomers = inputs.newcomers(week, unknown, popular=popular, features=features, like=rows)
         proposed = inputs.candidates.filter(pl.col("as_of") == week).select(*PAIR, *names.values())
         held = proposed.collect()
         for scope in scopes:
@@ -128,13 +171,18 @@ def rank_held_out(
             scored = rows.select(*PAIR, "known_at", "source").with_columns(
                 scorer(rows).alias("score")
             )
+            first = newcomers.select(*PAIR, "known_at", "source").with_columns(
+                scorer(newcomers).alias("score")
+            )
             for scope in scopes:
-                offers = ranked_offers(scope.of(scored), k=k, model_version=name)
-                ranked[scope.name][name].append(offers.select(*PAIR, "rank"))
+                for part in (scored, first):
+                    offers = ranked_offers(scope.of(part), k=k, model_version=name)
+                    ranked[scope.name][name].append(offers.select(*PAIR, "rank"))
             if name == model and week == weeks[-1]:
                 leakage = _probe(rows, scored["score"], bought, features=features, k=k, seed=seed)
         if probabilities is not None:
-            offered = ranked[ALL][model][-1].select(*PAIR)
+            # Newcomers are known here because they came: their lists say nothing of a chance.
+            offered = ranked[ALL][model][-2].select(*PAIR)
             top = rows.join(offered, on=list(PAIR), how="semi", maintain_order="left")
             served.append(top.select(*PAIR, probabilities(top).alias("probability")))
     return HeldOut(
@@ -146,6 +194,16 @@ def rank_held_out(
         sources=tuple(names),
         served=pl.concat(served) if served else None,
         leakage=leakage,
+    )
+
+
+def _without_candidates(bought: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Households of an event that nothing is known of, sorted."""
+    return (
+        bought.select("household_id")
+        .unique()
+        .join(rows.select("household_id").unique(), on="household_id", how="anti")
+        .sort("household_id")
     )
 
 

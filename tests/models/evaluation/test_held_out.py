@@ -20,13 +20,16 @@ from models.evaluation.report import render_html
 from models.evaluation.result import EvaluationResult, Lineage
 from models.evaluation.scopes import ALL, Scope
 from models.ranking.dataset import FeatureLists
+from models.ranking.order import OrderBy
 from tests.models.evaluation.conftest import FIRST
 
 WEEKS = [FIRST, FIRST + timedelta(weeks=1)]
 HOUSEHOLDS = [f"hh{i:010}" for i in range(40)]
 PRODUCTS = [f"p{i:02}" for i in range(12)]
 DRINKS = Scope("beverages", frozenset(PRODUCTS[:6]))
-FEATURES = FeatureLists(candidate=("personal_rank",), household=("spend_91d",), product=("pop",))
+FEATURES = FeatureLists(
+    candidate=("personal_rank", "global_rank"), household=("spend_91d",), product=("pop",)
+)
 
 
 def inputs() -> tuple[WeeklyInputs, pl.DataFrame]:
@@ -87,6 +90,7 @@ def held() -> HeldOut:
         features=FEATURES,
         scorers={"xgboost": by_habit, "lightgbm": by_id},
         model="xgboost",
+        popular=(OrderBy("pop"),),
         scopes=[Scope(ALL), DRINKS],
         k=3,
         seed=1,
@@ -186,12 +190,45 @@ def test_sources_come_from_the_columns(held: HeldOut) -> None:
     assert held.candidates["beverages"]["union proposed"].unique().to_list() == [6]
 
 
+def test_a_newcomer_is_ranked_what_is_popular_and_counted_nowhere_else() -> None:
+    weekly, bought = inputs()
+    came = pl.DataFrame([("hh-new", WEEKS[0], "p03")], schema=dict(bought.schema), orient="row")
+    popular = replace(
+        weekly,
+        product=weekly.product.with_columns(
+            pop=pl.when(pl.col("product_id") == "p03").then(9.0).otherwise(1.0),
+            known_at=pl.col("as_of").cast(pl.Datetime("us")),
+        ),
+    )
+    held = rank_held_out(
+        popular,
+        pl.concat([bought, came]),
+        weeks=WEEKS[:1],
+        features=FEATURES,
+        scorers={"xgboost": lambda rows: rows["p_pop"]},
+        model="xgboost",
+        popular=(OrderBy("pop"),),
+        scopes=[Scope(ALL)],
+        k=3,
+        seed=1,
+        probabilities=probability,
+    )
+    offers = held.rankings[ALL]["xgboost"].filter(pl.col("household_id") == "hh-new")
+    assert offers.sort("rank")["product_id"][0] == "p03"
+    assert offers.height == 3
+    assert held.served is not None
+    assert "hh-new" not in held.served["household_id"]
+    events = held.candidates[ALL].filter(pl.col("household_id") == "hh-new")
+    assert events["union proposed"].to_list() == [0]
+
+
 def test_no_probabilities_are_no_calibration() -> None:
     weekly, bought = inputs()
     given = {
         "features": FEATURES,
         "scorers": {"xgboost": by_habit},
         "model": "xgboost",
+        "popular": (OrderBy("pop"),),
         "scopes": [Scope(ALL)],
         "k": 3,
         "seed": 1,
