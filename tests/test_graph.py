@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from assets.governance.graph import graph_snapshot, nodes_of
-from assets.table_inputs import admitted
 from assets.partitions import calendar
+from assets.table_inputs import admitted
 
 SNAPSHOT = Path(__file__).with_name("graph_snapshot.json")
 

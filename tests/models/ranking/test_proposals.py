@@ -134,6 +134,16 @@ def test_what_is_sold_or_told_later_changes_nothing() -> None:
     assert frames[0].equals(frames[1])
 
 
+def test_a_week_without_promotions_proposes_none_and_plans_none() -> None:
+    now = known()
+    quiet = Known(**{**vars(now), "plan": now.plan.clear()})
+    frame = propose(quiet, as_ofs={WEEK: INSTANT}).collect()
+    assert frame["promoted_rank"].is_null().all()
+    assert frame.height > 0
+    plan = [name for name in CONTEXT if name.startswith("plan_")]
+    assert frame.select(pl.max_horizontal(pl.col(plan).max())).item() == 0.0
+
+
 def test_each_source_has_its_seconds() -> None:
     taken = source_seconds(known(), as_ofs={WEEK: INSTANT})
     assert list(taken) == list(SOURCES)
