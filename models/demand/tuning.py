@@ -33,7 +33,7 @@ SPACE: Space = MappingProxyType(
 )
 
 # Stores that trials learn from and are judged on, and how many fewer a first look takes.
-STORES = 24
+STORES = 48
 FIRST_LOOK = 3
 
 
