@@ -5,14 +5,13 @@ from typing import Any
 
 import dagster as dg
 
+from assets.actions.action_lift import lift_of_actions
+from assets.actions.forecasts import forecasts
 from assets.actions.plan import action_plan
-from assets.demand.forecasts import forecasts
-from assets.demand.lift import lift_of_actions
-from assets.demand.model import demand_model
-from assets.demand.panel import panel
-from assets.demand.report import demand_report
 from assets.evaluation.actions import actions_report
+from assets.evaluation.demand import demand_report
 from assets.evaluation.ranking import champion, ranking_report
+from assets.features.demand_panel import panel
 from assets.features.sets import FEATURE_SETS
 from assets.governance.automation import (
     automation,
@@ -31,6 +30,7 @@ from assets.landing.raw import RAW_TABLES
 from assets.monitoring.freshness import FRESHNESS
 from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
+from assets.training.demand import demand_model
 from assets.training.examples import offer_examples
 from assets.training.offer_ranker import offer_ranker
 from assets.training.response import response_examples, response_model, response_report

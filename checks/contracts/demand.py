@@ -13,6 +13,9 @@ DEMAND_TEAM = "team:demand"
 # A panel row is made for the coming week, so its newest is never older than two.
 PANEL_SLA_DAYS = 14
 
+# The booster sums its trees in single precision.
+DRIVERS_TOLERANCE = 1e-3
+
 _ID = {"min_value": 1, "max_value": 64}
 _CODE = {"min_value": 1, "max_value": 8}
 # Far above any household panel's sales of one product in one store and week.
@@ -100,6 +103,36 @@ class DemandForecasts(_ProductStore):
     high: float = column("Upper end of the 95 % interval", unit="units", ge=0.0)
     level: float = column("Units that the past alone promises", unit="units", gt=0.0)
     correction: float = column("Factor of the last weeks' sales over their forecasts", gt=0.0)
+    units_base: float = column(
+        "Units of the mean that the product sells anyway; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
+    units_season: float = column(
+        "Units of the mean that the season brings; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
+    units_price: float = column(
+        "Units of the mean that price and discount bring; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
+    units_display: float = column(
+        "Units of the mean that displays bring; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
+    units_mailer: float = column(
+        "Units of the mean that the mailer brings; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
+    units_cross: float = column(
+        "Units of the mean that competitors' plans bring or take; null where no plan is known",
+        unit="units",
+        nullable=True,
+    )
     plan_known: bool = column("Whether promotions of the week were known; if not, none are assumed")
     model_version: str = column("Model that forecast it", privacy="public", str_length=_ID)
     known_at: pl.Datetime("us") = column(  # type: ignore[valid-type]
@@ -111,6 +144,12 @@ class DemandForecasts(_ProductStore):
     @pa.dataframe_check(error="low is not above high")
     def ends_in_order(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805
         return data.lazyframe.select(pl.col("low") <= pl.col("high"))
+
+    @pa.dataframe_check(error="the drivers sum to the mean")
+    def drivers_sum(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805
+        drivers = pl.sum_horizontal(pl.col(r"^units_\w+$"))
+        close = (drivers - pl.col("mean")).abs() <= DRIVERS_TOLERANCE * (1.0 + pl.col("mean"))
+        return data.lazyframe.select(pl.col("units_base").is_null() | close)
 
     @pa.dataframe_check(error="as_of is a Monday")
     def as_of_is_a_monday(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805

@@ -87,6 +87,25 @@ def logarithmic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(near, b * (1 + gap / 2), b * np.expm1(gap) / np.where(near, 1.0, gap))
 
 
+def of_promoted(model: bytes, examples: pl.DataFrame, *, products: int) -> pl.DataFrame:
+    """Drivers by product and week of the products that sell most while they are promoted.
+
+    Args:
+        model: From ``xgboost_demand``.
+        examples: Rows with the features, the offset, ``promoted`` and ``units``.
+        products: How many; contributions of a row cost a hundred forecasts.
+    """
+    most = (
+        examples.filter("promoted")
+        .group_by("product_id")
+        .agg(pl.col("units").sum())
+        .sort("units", "product_id", descending=[True, False])
+        .head(products)
+    )
+    rows = examples.join(most, on="product_id", how="semi", maintain_order="left")
+    return by_product_and_week(contributions(model, rows))
+
+
 def by_product_and_week(drivers: pl.DataFrame) -> pl.DataFrame:
     """Units of each driver per product and week, summed over stores, and the forecast."""
     columns = [c for c in drivers.columns if c.startswith("units")]

@@ -11,8 +11,14 @@ from models.calendar import ONE_WEEK
 from models.demand import xgboost_demand
 from models.demand.dispersion import Dispersion
 from models.demand.drift import WEEKS, corrected
+from models.demand.drivers import contributions
 from models.demand.examples import demand_examples
+from models.demand.features import GROUPS
 from models.demand.protocol import before
+from models.demand.series import KEYS
+
+# Units of the mean that each driver brings.
+DRIVERS = tuple(f"units_{group}" for group in GROUPS)
 
 STORED = (
     "store_id",
@@ -25,6 +31,7 @@ STORED = (
     "high",
     "level",
     "correction",
+    *DRIVERS,
     "plan_known",
     "model_version",
     "known_at",
@@ -100,8 +107,9 @@ def forecast_horizons(
         as_of: Monday at whose start we stand.
 
     Returns:
-        As ``forecast``, with ``plan_known``; further weeks have the assortment of ``as_of`` and no
-        promotion, for nothing of them is known yet.
+        As ``forecast``, with ``plan_known`` and ``DRIVERS``, which sum to the mean; further weeks
+        have the assortment of ``as_of`` and no promotion, for nothing of them is known yet, and so
+        no drivers.
     """
     now = panel.filter(pl.col("week_start") <= as_of).with_columns(
         *(
@@ -119,8 +127,19 @@ def forecast_horizons(
         keys = ["store_id", "product_id"]
         plan = now.filter(pl.col("week_start") == as_of).select(*keys, "plan_known")
         known = rows.join(plan, on=keys, how="left", maintain_order="left")["plan_known"]
-        made.append(rows.with_columns((known & (week == as_of)).alias("plan_known")))
+        planned = rows.with_columns((known & (week == as_of)).alias("plan_known"))
+        made.append(_with_drivers(planned, model if week == as_of else None))
     return pl.concat(made)
+
+
+def _with_drivers(rows: pl.DataFrame, model: bytes | None) -> pl.DataFrame:
+    """Rows with ``DRIVERS``, null without a model to ask."""
+    if model is None:
+        return rows.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in DRIVERS)
+    found = contributions(model, rows).select(*KEYS, *DRIVERS)
+    return rows.join(found, on=list(KEYS), how="left", maintain_order="left").with_columns(
+        pl.col(name) * pl.col("correction") for name in DRIVERS
+    )
 
 
 def as_stored(

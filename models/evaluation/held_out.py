@@ -87,7 +87,7 @@ class WeeklyInputs:
             limit=NEWCOMERS_PRODUCTS,
         )
         rows = households.join(products, how="cross").join(known_at, how="cross")
-        return rows.select(like.columns).cast(dict(like.schema))
+        return rows.select(like.columns).cast(like.schema)
 
 
 @dataclass(frozen=True)

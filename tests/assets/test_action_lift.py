@@ -5,7 +5,7 @@ import logging
 import polars as pl
 import pytest
 
-from assets.demand import lift as lift_asset
+from assets.actions import action_lift as lift_asset
 from assets.lake_asset import TableContext
 from assets.table_body import BODIES
 from checks.contracts.contract import validate

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from assets.demand.panel import YEAR_AND_WEEK
+from assets.features.demand_panel import YEAR_AND_WEEK
 from assets.lake_asset import Input, TableContext, lake_asset
 from assets.training.weeks import PROTOCOL
 from checks.contracts.demand import DEMAND_PANEL

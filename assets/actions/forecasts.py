@@ -4,9 +4,9 @@ import json
 
 import polars as pl
 
-from assets.demand.model import NAME
-from assets.demand.panel import YEAR_AND_WEEK
+from assets.features.demand_panel import YEAR_AND_WEEK
 from assets.lake_asset import Input, TableContext, lake_asset
+from assets.training.demand import NAME
 from assets.training.weeks import PROTOCOL
 from checks.contracts.demand import DEMAND_FORECASTS, DEMAND_PANEL
 from models.calendar import start_of_week

@@ -2,27 +2,37 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from assets.actions.forecasts import boosters, dispersions
 from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset, progress
-from assets.demand.forecasts import boosters, dispersions
-from assets.demand.model import NAME
 from assets.lake_asset import Input
+from assets.training.demand import NAME
 from assets.training.weeks import PROTOCOL, UP_TO_HELD_OUT
 from checks.contracts.demand import DEMAND_PANEL, DEMAND_TEAM
 from models.demand import xgboost_demand
+from models.demand.drivers import of_promoted
+from models.demand.panel_elasticity import effects_by_category
 from models.demand.prices import coverage
 from models.demand.protocol import HORIZONS, demand_weeks
 from models.demand.training import ROUNDS
 from models.evaluation.demand_held_out import GBMS, QUICK, HeldOut, evaluate
-from models.evaluation.demand_report import document, render_html, summary
+from models.evaluation.demand_report import Section, document, render_html, summary
+from models.evaluation.driver_sections import (
+    driver_sections,
+    elasticity_figures,
+    elasticity_section,
+)
 from resources import model_registry
 
 REPORT = "evaluation.demand"
+# Products whose drivers are worked out for the charts.
+CHARTED = 8
 # Four weeks ahead the GBMs would cost as much again.
 BASELINES = {1: (*QUICK, *GBMS), 4: QUICK}
 
@@ -31,6 +41,7 @@ BASELINES = {1: (*QUICK, *GBMS), 4: QUICK}
     REPORT,
     inputs={
         "panel": Input(DEMAND_PANEL.table, weeks=UP_TO_HELD_OUT),
+        "products": Input("marts.dim_product", weeks=UP_TO_HELD_OUT),
         "model": Input(f"models.{NAME}", load=False),
     },
     group="demand",
@@ -41,7 +52,9 @@ BASELINES = {1: (*QUICK, *GBMS), 4: QUICK}
         "at three levels, with the coverage of its intervals: `reports/demand/`."
     ),
 )
-def demand_report(context: ArtifactContext, panel: pl.LazyFrame) -> Artifact:
+def demand_report(
+    context: ArtifactContext, panel: pl.LazyFrame, products: pl.LazyFrame
+) -> Artifact:
     settings = context.settings
     stored = model_registry.latest_model(settings, NAME)
     known = panel.collect()
@@ -68,7 +81,15 @@ def demand_report(context: ArtifactContext, panel: pl.LazyFrame) -> Artifact:
         prices=coverage(known.filter(pl.col("week_start").is_in(PROTOCOL.held_out))),
         lineage={k: v for k, v in stored.facts.items() if k != "validation_deviance"},
     )
-    folder = _write(settings.reports / "demand", figures)
+    # Orthogonal estimates take minutes more; benchmarks/elasticity.py makes them.
+    effects = effects_by_category(
+        known.filter(pl.col("week_start") < PROTOCOL.held_out[0]), with_orthogonal=False
+    )
+    figures["elasticities"] = elasticity_figures(effects)
+    drivers = of_promoted(stored.read(), found[1].rows, products=CHARTED)
+    names = dict(products.select("product_id", "type").unique("product_id").collect().rows())
+    sections = [elasticity_section(effects), *driver_sections(drivers, names=names)]
+    folder = _write(settings.reports / "demand", figures, sections)
     return Artifact(
         versions={None: _version(figures)},
         sizes={None: found[1].rows.height},
@@ -86,10 +107,10 @@ def _train_weeks(panel: pl.DataFrame, horizon: int) -> tuple[Any, ...]:
     return demand_weeks(PROTOCOL.train[-1], first=first, horizon=horizon).train  # type: ignore[arg-type]
 
 
-def _write(folder: Path, figures: dict[str, Any]) -> Path:
+def _write(folder: Path, figures: dict[str, Any], sections: Sequence[Section]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("index.html", render_html(figures)),
+        ("index.html", render_html(figures, sections=sections)),
         ("metrics.json", json.dumps(figures, indent=1, allow_nan=False)),
     ):
         unfinished = folder / f".{name}.part"
