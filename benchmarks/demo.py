@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -22,6 +22,9 @@ import psutil
 from liftgraph import console, graph, show_progress
 
 OFFERS = 5
+# Entries of the store's plan that are shown.
+PLANNED = 4
+REPORTS = ("ranking", "response", "demand", "actions")
 _SAMPLE_SECONDS = 0.5
 
 
@@ -100,6 +103,39 @@ def show(reply: Mapping[str, Any], household: str) -> None:
         console.print(f"  {offer['rank']}. product {offer['product_id']}  {what}", markup=False)
 
 
+def a_plan(lake: Any) -> list[dict[str, Any]]:
+    """The plan of the store with most entries for the newest week: what to do, or what to test."""
+    from checks.contracts.registry import contract_of
+
+    rows = lake.scan(contract_of("actions.plan")).collect()
+    newest = rows.filter(pl.col("week_start") == pl.col("week_start").max())
+    busiest = newest.group_by("store_id").len().sort("len", "store_id", descending=[True, False])
+    shown = ("store_id", "product_id", "week_start", "kind", "action", "category", "evidence")
+    figures = ("lift_low", "lift", "lift_high", "cost", "reasons")
+    return (
+        newest.filter(pl.col("store_id") == (busiest["store_id"][0] if busiest.height else ""))
+        .sort("value", "product_id", descending=[True, False])
+        .select(*shown, *figures)
+        .to_dicts()
+    )
+
+
+def show_plan(plan: Sequence[Mapping[str, Any]]) -> None:
+    """A store's plan, for people."""
+    if not plan:
+        console.print("\nNo action is worth its cost and none is worth a test; see the report.")
+        return
+    first = plan[0]
+    console.print(f"\nPlan of store {first['store_id']}, week of {first['week_start']}:")
+    for entry in plan[:PLANNED]:
+        console.print(
+            f"  {entry['kind']}: {entry['action']} for product {entry['product_id']} "
+            f"({entry['category']}), lift {entry['lift']:.1f} units "
+            f"({entry['lift_low']:.1f} to {entry['lift_high']:.1f}), cost {entry['cost']:.2f} USD",
+            markup=False,
+        )
+
+
 def main() -> None:
     from assets.governance.runner import bring_up_to_date
     from bentos.server import serve
@@ -131,6 +167,7 @@ def main() -> None:
             "model_version": reply["model_version"],
             "request": request,
             "reply": reply,
+            "plan": a_plan(lake),
         }
     target = settings.reports / "demo.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,10 +175,11 @@ def main() -> None:
     unfinished.write_text(json.dumps(result, indent=1, default=_text), encoding="utf-8")
     unfinished.replace(target)
     show(reply, household)
+    show_plan(result["plan"])
+    reports = ", ".join(str(settings.reports / name / "index.html") for name in REPORTS)
     console.print(
         f"\nDone in {result['wall_s']:.0f} s, at most {result['peak_rss_mb']:,.0f} MB. "
-        f"The figures are in {target}, the evaluation report in "
-        f"{settings.reports / 'ranking' / 'index.html'}.\n"
+        f"The figures are in {target}, the reports in {reports}.\n"
         "Next: `make dev` opens the graph, `make serve` the service, `make plan` says what a "
         "changed drop would re-materialise.",
         markup=False,
