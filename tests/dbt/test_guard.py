@@ -206,7 +206,7 @@ def test_weeks_leave_the_vars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept == ["run", "--vars", '{"other": 1}']
 
 
-def test_postgres_needs_no_lock_and_other_catalogs_are_refused(
+def test_postgres_holds_its_own_lock_and_other_catalogs_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("resources.dbt_process.extension_file", lambda name: tmp_path / name)
@@ -218,7 +218,7 @@ def test_postgres_needs_no_lock_and_other_catalogs_are_refused(
     )
     assert environment["LIFTGRAPH_DBT_TARGET"] == "postgres"
     assert environment["LIFTGRAPH_DBT_SCANNER"].endswith("postgres_scanner")
-    assert environment[dbt_guard.LOCK] == ""
+    assert environment[dbt_guard.LOCK] == "postgres:dbname=lake host=db"
     with pytest.raises(ValueError, match="must start with 'sqlite:' or 'postgres:'"):
         dbt_environment(
             catalog="mysql:lake", data_path="x", lock_path=None, temp_directory=tmp_path

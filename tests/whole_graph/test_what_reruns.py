@@ -39,6 +39,15 @@ MAY_FOLLOW = {
     "evaluation.ranking",
     "serving.bento",
     "serving.online_snapshot",
+    # Rivals are the other products of the category.
+    "demand.panel",
+    "demand.action_lift",
+    "demand.forecasts",
+    "models.demand",
+    "evaluation.demand",
+    "actions.plan",
+    "actions.propensities",
+    "evaluation.actions",
 }
 
 
