@@ -43,9 +43,9 @@ _PACKAGING_TIMEOUT_S = 300
     group="serving",
     kinds={"xgboost", "ducklake"},
     weeks_per_chunk=3,
-    # The coming week and the two before it: earlier ones, after the weeks the model learned from,
+    # The coming week and the one before it: earlier ones, after the weeks the model learned from,
     # are there as soon as somebody backfills them. A week's reasons take eight seconds.
-    since=PROTOCOL.coming - 2 * ONE_WEEK,
+    since=PROTOCOL.coming - ONE_WEEK,
 )
 def ranked_offers(
     context: TableContext,
