@@ -76,6 +76,10 @@ def ndcg_by_week(
     return svg(alt.layer(lines, points, labels).properties(width=WIDTH, height=280), ident=ident)
 
 
+# From here on a number is money or units.
+LARGE = 10.0
+
+
 def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
     """A difference per row with its interval, and a line at no difference.
 
@@ -84,10 +88,16 @@ def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
         title: Of the axis.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    # Metrics have four decimals, money and units none.
+    largest = intervals.select(pl.col("low", "high").abs().max()).row(0)
+    digits = 4 if max(largest) < LARGE else 0
     data = intervals.with_columns(
         pl.struct("estimate", "low", "high")
         .map_elements(
-            lambda r: f"{r['estimate']:+.4f}  ({r['low']:+.4f} to {r['high']:+.4f})",
+            lambda r: (
+                f"{r['estimate']:+,.{digits}f}  "
+                f"({r['low']:+,.{digits}f} to {r['high']:+,.{digits}f})"
+            ),
             return_dtype=pl.String,
         )
         .alias("text")
