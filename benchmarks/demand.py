@@ -28,7 +28,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import positive
 from benchmarks.report import write_result
+from models import xgboost_booster
 from models.calendar import ONE_WEEK, weeks_between
 from models.demand import baselines, xgboost_demand
 from models.demand.dispersion import fit_dispersion
@@ -145,7 +147,7 @@ def run(
             "validation_deviance": stopped.deviance,
             "coverage": coverage(pit, judged["week_start"])["covered"],
             "dispersion": dispersion.as_dict(),
-            "importance": dict(xgboost_demand.importance(stopped.model).head(15).rows()),
+            "importance": dict(xgboost_booster.importance(stopped.model).head(15).rows()),
         },
     )
 
@@ -192,10 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("panel", type=Path, help="Parquet or CSV file with a demand panel")
-    parser.add_argument("--last", type=_positive, default=13, help="weeks to forecast")
-    parser.add_argument("--horizon", type=_positive, default=1, help="weeks ahead")
+    parser.add_argument("--last", type=positive, default=13, help="weeks to forecast")
+    parser.add_argument("--horizon", type=positive, default=1, help="weeks ahead")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything drawn")
-    parser.add_argument("--threads", type=_positive, help="threads of the learners")
+    parser.add_argument("--threads", type=positive, help="threads of the learners")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     given = parser.parse_args(arguments)
 
@@ -269,13 +271,6 @@ def _table(models: dict[str, dict[str, float]], *, title: str) -> Table:
         values = [models[name].get(metric, np.nan) for metric in METRICS]
         table.add_row(name, *("" if np.isnan(v) else f"{v:.4f}" for v in values))
     return table
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
 
 
 if __name__ == "__main__":

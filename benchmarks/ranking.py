@@ -26,6 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import positive
 from benchmarks.report import write_result
 from models.evaluation.bootstrap import Interval, paired_interval
 from models.evaluation.metrics import METRICS, mean_metrics, per_event
@@ -152,9 +153,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="Parquet or CSV file with baskets")
     parser.add_argument("--split", choices=[LAST_BASKET, CALENDAR], default=LAST_BASKET)
     parser.add_argument(
-        "--days", type=_positive, default=WINDOW_DAYS, help="what the calendar split holds out"
+        "--days", type=positive, default=WINDOW_DAYS, help="what the calendar split holds out"
     )
-    parser.add_argument("--k", type=_positive, default=10, help="length of a ranking")
+    parser.add_argument("--k", type=positive, default=10, help="length of a ranking")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything drawn")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     given = parser.parse_args(arguments)
@@ -262,13 +263,6 @@ def _table(judged: Judged, *, title: str, k: int) -> Table:
             else "",
         )
     return table
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
 
 
 if __name__ == "__main__":

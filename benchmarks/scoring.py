@@ -27,6 +27,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.report import write_result
+from models import xgboost_booster
 from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES
 from models.ranking.offers import ranked_offers
@@ -112,8 +113,8 @@ def measure(*, households: int, candidates: int, repeat: int) -> dict[str, float
         learned, features=FEATURES.names, rounds=xgboost_ranker.DEFAULT_ROUNDS, seed=SEED
     )
     rows = week(households=households, candidates=candidates, seed=SEED + 1).drop("label")
-    booster = xgboost_ranker.load(model)
-    matrix = xgboost_ranker.to_matrix(rows, FEATURES.names)
+    booster = xgboost_booster.load(model)
+    matrix = xgboost_booster.to_matrix(rows, FEATURES.names)
     runs: dict[str, Callable[[], object]] = {
         "liftgraph": lambda: ours(model, rows),
         "bare": lambda: booster.inplace_predict(matrix),

@@ -14,6 +14,7 @@ from checks.contracts.actions import ACTION_PLAN, ACTIONS_TEAM
 from models.calendar import ONE_WEEK
 from models.evaluation.actions_report import document, render_html, summary
 from resources.action_settings import action_settings
+from resources.report_files import write_report
 from resources.revision import git_revision
 
 REPORT = "evaluation.actions"
@@ -53,15 +54,11 @@ def actions_report(
         },
         names=_names(products),
     )
-    folder = settings.reports / "actions"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("index.html", render_html(found)),
-        ("metrics.json", json.dumps(found, indent=1, allow_nan=False)),
-    ):
-        unfinished = folder / f".{name}.part"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(folder / name)
+    page = write_report(
+        settings.reports / "actions",
+        page=render_html(found),
+        figures=json.dumps(found, indent=1, allow_nan=False),
+    )
     # Seconds differ from run to run, the decision does not.
     told = json.dumps([found["verdict"], found["stores"], found["tests"]], sort_keys=True)
     return Artifact(
@@ -69,7 +66,7 @@ def actions_report(
         sizes={None: made.plan.rows.height},
         metadata={
             "summary": dg.MetadataValue.md("\n\n".join(summary(found))),
-            "report": dg.MetadataValue.path(str(folder / "index.html")),
+            "report": dg.MetadataValue.path(str(page)),
             "decision": made.verdict.decision,
         },
     )

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,20 +13,21 @@ from assets.lake_asset import Input
 from assets.training.demand import NAME
 from assets.training.weeks import PROTOCOL, UP_TO_HELD_OUT
 from checks.contracts.demand import DEMAND_PANEL, DEMAND_TEAM
-from models.demand import xgboost_demand
+from models import xgboost_booster
 from models.demand.drivers import of_promoted
 from models.demand.panel_elasticity import effects_by_category
 from models.demand.prices import coverage
 from models.demand.protocol import HORIZONS, demand_weeks
 from models.demand.training import ROUNDS
 from models.evaluation.demand_held_out import GBMS, QUICK, HeldOut, evaluate
-from models.evaluation.demand_report import Section, document, render_html, summary
+from models.evaluation.demand_report import document, render_html, summary
 from models.evaluation.driver_sections import (
     driver_sections,
     elasticity_figures,
     elasticity_section,
 )
 from resources import model_registry
+from resources.report_files import write_report
 
 REPORT = "evaluation.demand"
 # Products whose drivers are worked out for the charts.
@@ -77,7 +76,7 @@ def demand_report(
     }
     figures = document(
         found,
-        importance=xgboost_demand.importance(stored.read()),
+        importance=xgboost_booster.importance(stored.read()),
         prices=coverage(known.filter(pl.col("week_start").is_in(PROTOCOL.held_out))),
         lineage={k: v for k, v in stored.facts.items() if k != "validation_deviance"},
     )
@@ -89,13 +88,17 @@ def demand_report(
     drivers = of_promoted(stored.read(), found[1].rows, products=CHARTED)
     names = dict(products.select("product_id", "type").unique("product_id").collect().rows())
     sections = [elasticity_section(effects), *driver_sections(drivers, names=names)]
-    folder = _write(settings.reports / "demand", figures, sections)
+    page = write_report(
+        settings.reports / "demand",
+        page=render_html(figures, sections=sections),
+        figures=json.dumps(figures, indent=1, allow_nan=False),
+    )
     return Artifact(
         versions={None: _version(figures)},
         sizes={None: found[1].rows.height},
         metadata={
             "summary": dg.MetadataValue.md("\n\n".join(summary(figures))),
-            "report": dg.MetadataValue.path(str(folder / "index.html")),
+            "report": dg.MetadataValue.path(str(page)),
             "metrics": dg.MetadataValue.json(figures["models"]),
             "model_version": stored.version,
         },
@@ -105,18 +108,6 @@ def demand_report(
 def _train_weeks(panel: pl.DataFrame, horizon: int) -> tuple[Any, ...]:
     first = panel["week_start"].min()
     return demand_weeks(PROTOCOL.train[-1], first=first, horizon=horizon).train  # type: ignore[arg-type]
-
-
-def _write(folder: Path, figures: dict[str, Any], sections: Sequence[Section]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("index.html", render_html(figures, sections=sections)),
-        ("metrics.json", json.dumps(figures, indent=1, allow_nan=False)),
-    ):
-        unfinished = folder / f".{name}.part"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(folder / name)
-    return folder
 
 
 def _version(figures: dict[str, Any]) -> str:

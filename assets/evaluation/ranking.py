@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -20,6 +19,7 @@ from checks.contracts.ranking import RANKING_TEAM
 from checks.gates.gate import Clearance, GateResult, Override, require
 from checks.gates.ranking_audit import BUDGET_CANDIDATES
 from checks.gates.ranking_release import GATES, INFORMATIVE, evaluate_gates
+from models import xgboost_booster
 from models.calendar import start_of_week
 from models.evaluation.audit import AuditInputs
 from models.evaluation.figures import content_version, metrics_json
@@ -33,6 +33,7 @@ from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.proposals import Known, source_seconds
 from resources import model_registry
+from resources.report_files import write_report
 from resources.settings import Settings
 
 REPORT = "evaluation.ranking"
@@ -100,14 +101,18 @@ def ranking_report(context: ArtifactContext, **frames: pl.LazyFrame) -> Artifact
     )
     override = forced_override() if any(gate.blocks for gate in gates) else None
     result = replace(result, gates=gates, override=override)
-    folder = _write_report(context.settings.reports / "ranking", result)
     figures = metrics_json(result)
+    page = write_report(
+        context.settings.reports / "ranking",
+        page=render_html(result),
+        figures=json.dumps(figures, indent=1),
+    )
     return Artifact(
         versions={None: content_version(figures)},
         sizes={None: result.events},
         metadata={
             "summary": dg.MetadataValue.md("\n\n".join(summary(result))),
-            "report": dg.MetadataValue.path(str(folder / "index.html")),
+            "report": dg.MetadataValue.path(str(page)),
             "metrics": dg.MetadataValue.json(figures["models"]),
             "model_version": stored.version,
         },
@@ -167,7 +172,7 @@ def _judged(
         ),
         model=MODEL,
         scopes=scopes,
-        importance=xgboost_ranker.importance(model),
+        importance=xgboost_booster.importance(model),
         lineage=_lineage(stored),
         k=K,
         seed=settings.seed,
@@ -247,18 +252,6 @@ def _lineage(stored: model_registry.StoredModel) -> Lineage:
         selection=selection.get("reason", ""),
         overtaken_by=selection.get("overtaken_by"),
     )
-
-
-def _write_report(folder: Path, result: EvaluationResult) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("index.html", render_html(result)),
-        ("metrics.json", json.dumps(metrics_json(result), indent=1)),
-    ):
-        unfinished = folder / f".{name}.part"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(folder / name)
-    return folder
 
 
 def cleared(report: Mapping[str, Any], *, version: str) -> Clearance:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from assets.training.offer_ranker import SERVED
+from models import xgboost_booster
 from models.evaluation.held_out import Scorer
 from models.ranking import (
     baselines,
@@ -19,7 +20,9 @@ from models.ranking import (
     neural_ranker,
     xgboost_ranker,
 )
+from models.ranking.families import CLASSIFIER
 from models.ranking.inputs import FEATURES
+from models.ranking.training import CALIBRATION_FILE
 from resources import model_registry
 from resources.model_registry import StoredModel
 from resources.settings import Settings
@@ -29,8 +32,6 @@ CHALLENGERS = {
     "lightgbm": ("lightgbm.txt", lightgbm_ranker.score_frame),
     "neural": ("neural.npz", neural_ranker.score_frame),
 }
-CLASSIFIER = "classifier.ubj"
-CALIBRATION = "calibration.json"
 
 # Enough calls for a 99th percentile that one slow call does not make.
 CALLS = 400
@@ -63,7 +64,7 @@ def challengers(stored: StoredModel) -> dict[str, Scorer]:
 
 def probabilities(stored: StoredModel) -> Scorer | None:
     """Purchase probabilities of the model, if it was stored with a calibrated classifier."""
-    classifier, fitted = stored.file(CLASSIFIER), stored.file(CALIBRATION)
+    classifier, fitted = stored.file(CLASSIFIER.file), stored.file(CALIBRATION_FILE)
     if not (classifier.exists() and fitted.exists()):
         return None
     return partial(
@@ -90,7 +91,7 @@ def registered_champion(settings: Settings, *, name: str, judged: StoredModel) -
     if not path.exists():
         return Champion(registered=True, unusable=f"{path} is gone; restore it")
     model = path.read_bytes()
-    gone = sorted(set(xgboost_ranker.feature_names(model)) - set(FEATURES.names))
+    gone = sorted(set(xgboost_booster.feature_names(model)) - set(FEATURES.names))
     if gone:
         return Champion(
             registered=True,
@@ -132,8 +133,8 @@ def scoring_p99_ms(stored: StoredModel, *, candidates: int) -> float:
         stored: The model.
         candidates: Rows of the request.
     """
-    booster = xgboost_ranker.load(stored.read())
-    width = len(xgboost_ranker.feature_names(booster))
+    booster = xgboost_booster.load(stored.read())
+    width = len(xgboost_booster.feature_names(booster))
     rows = np.random.default_rng(0).random((candidates, width), dtype=np.float32)
     taken = []
     for _ in range(WARM_UP + CALLS):

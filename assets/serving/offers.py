@@ -14,6 +14,7 @@ from assets.partitions import SAME_WEEK
 from assets.training.offer_ranker import NAME, ranker_feature_hash
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
+from models import xgboost_booster
 from models.calendar import ONE_WEEK, start_of_week
 from models.ranking import xgboost_ranker
 from models.ranking.dataset import examples
@@ -62,7 +63,7 @@ def ranked_offers(
         household_product=household_product,
         features=FEATURES,
     )
-    booster = xgboost_ranker.load(stored.read())
+    booster = xgboost_booster.load(stored.read())
     scored = rows.select("household_id", "product_id", "as_of", "known_at", "source").with_columns(
         xgboost_ranker.score_frame(booster, rows).alias("score")
     )

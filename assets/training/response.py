@@ -20,6 +20,7 @@ from models.evaluation.response_report import document, render_html, summary
 from models.ranking import response
 from resources import model_registry
 from resources.lake import partition_versions
+from resources.report_files import write_report
 from resources.revision import git_revision
 from resources.settings import Settings, get_settings
 
@@ -142,19 +143,12 @@ def _evaluation_file(settings: Settings) -> Path:
 def response_report(context: ArtifactContext) -> Artifact:
     found = json.loads(_evaluation_file(context.settings).read_text(encoding="utf-8"))
     folder = context.settings.reports / "response"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("index.html", render_html(found)),
-        ("metrics.json", json.dumps(found, indent=1)),
-    ):
-        unfinished = folder / f".{name}.part"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(folder / name)
+    page = write_report(folder, page=render_html(found), figures=json.dumps(found, indent=1))
     digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
     return Artifact(
         versions={None: digest},
         metadata={
             "summary": dg.MetadataValue.md("\n\n".join(summary(found))),
-            "report": dg.MetadataValue.path(str(folder / "index.html")),
+            "report": dg.MetadataValue.path(str(page)),
         },
     )

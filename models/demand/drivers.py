@@ -18,7 +18,8 @@ import polars as pl
 
 from models.demand.features import GROUPS
 from models.demand.series import KEYS
-from models.demand.xgboost_demand import OFFSET, feature_names, load, to_matrix
+from models.demand.xgboost_demand import OFFSET
+from models.xgboost_booster import feature_names, load, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from models.demand.features import FEATURES
-from models.demand.xgboost_demand import OFFSET, check_examples, to_matrix, weights
+from models.demand.xgboost_demand import OFFSET, check_examples, weights
+from models.xgboost_booster import to_matrix
 
 FIXED_PARAMS: Mapping[str, Any] = MappingProxyType(
     {

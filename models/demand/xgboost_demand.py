@@ -19,6 +19,7 @@ import polars as pl
 from models.demand.features import FEATURES, MONOTONE
 from models.demand.series import KEYS
 from models.demand.thinning import WEIGHT
+from models.xgboost_booster import feature_names, load, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -134,11 +135,6 @@ def weights(examples: pl.DataFrame) -> np.ndarray:
     if WEIGHT not in examples.columns:
         return np.ones(examples.height)
     return examples[WEIGHT].to_numpy()
-
-
-def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
-    """The features as a C-ordered float32 array, null as NaN."""
-    return frame.select(pl.col(name).cast(pl.Float32) for name in features).to_numpy(order="c")
 
 
 def constraints(features: Sequence[str]) -> tuple[int, ...]:
@@ -261,13 +257,6 @@ def train(
     return fit(data, params=params, rounds=rounds, seed=seed, threads=threads)
 
 
-def load(model: bytes) -> xgb.Booster:
-    """The booster of UBJSON bytes."""
-    import xgboost as xgb
-
-    return xgb.Booster(model_file=bytearray(model))
-
-
 def predict(
     model: bytes | xgb.Booster, examples: pl.DataFrame, *, offset: str = OFFSET
 ) -> pl.Series:
@@ -295,30 +284,3 @@ def margin(
     features = to_matrix(examples, feature_names(booster))
     # The base score of 1 adds a log of 0.
     return start + booster.inplace_predict(features, predict_type="margin").astype(np.float64)
-
-
-def feature_names(model: bytes | xgb.Booster) -> list[str]:
-    """The features the model was trained on, in its order.
-
-    Raises:
-        ValueError: The model carries none.
-    """
-    booster = load(model) if isinstance(model, bytes) else model
-    if not booster.feature_names:
-        raise ValueError("the demand model carries no feature names; train it with train()")
-    return list(booster.feature_names)
-
-
-def importance(model: bytes | xgb.Booster) -> pl.DataFrame:
-    """Share of the total gain by feature, largest first; unused ones are listed with 0.
-
-    Returns:
-        ``feature`` (String), ``gain`` (Float64, sums to 1 unless no tree splits).
-    """
-    booster = load(model) if isinstance(model, bytes) else model
-    gains = booster.get_score(importance_type="total_gain")
-    total = sum(float(np.sum(gain)) for gain in gains.values()) or 1.0
-    rows = [(name, float(np.sum(gains.get(name, 0.0))) / total) for name in feature_names(booster)]
-    return pl.DataFrame(rows, schema={"feature": pl.String, "gain": pl.Float64}, orient="row").sort(
-        "gain", "feature", descending=[True, False]
-    )

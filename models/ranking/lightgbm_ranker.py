@@ -15,7 +15,7 @@ import polars as pl
 
 from models.ranking.dataset import LABEL
 from models.ranking.sampling import group_sizes, learnable
-from models.ranking.xgboost_ranker import to_matrix
+from models.xgboost_booster import to_matrix
 
 if TYPE_CHECKING:
     import lightgbm as lgb

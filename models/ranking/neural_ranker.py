@@ -17,7 +17,7 @@ import polars as pl
 
 from models.ranking.dataset import LABEL
 from models.ranking.sampling import learnable, thin_negatives
-from models.ranking.xgboost_ranker import to_matrix
+from models.xgboost_booster import to_matrix
 
 # As many as the rankers get.
 NEGATIVES_PER_POSITIVE = 5.0

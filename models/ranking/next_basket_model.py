@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from models import xgboost_booster
 from models.evaluation.metrics import mean_metrics, per_event
 from models.ranking import baselines, lightgbm_ranker, neural_ranker, xgboost_ranker
 from models.ranking.basket_history import numbered_history
@@ -176,7 +177,7 @@ class Folds:
     def importance(self) -> pl.DataFrame:
         """``feature, gain``: mean over the models, largest first."""
         return (
-            pl.concat(xgboost_ranker.importance(model) for model in self.models)
+            pl.concat(xgboost_booster.importance(model) for model in self.models)
             .group_by("feature", maintain_order=True)
             .agg(pl.col("gain").mean())
             .sort("gain", "feature", descending=[True, False])
@@ -210,9 +211,9 @@ def fit_folds(
     if households.len() < FOLDS or bought.fill_null(0).min_horizontal().item() < 1:
         # Too few households to put any aside.
         return Folds(models=(fit(learn),), rounds=ROUNDS[-1])
-    boosters = [xgboost_ranker.load(fit(learn.filter(~fold))) for fold in aside]
+    boosters = [xgboost_booster.load(fit(learn.filter(~fold))) for fold in aside]
     unseen = [learn.filter(fold) for fold in aside]
-    matrices = [xgboost_ranker.to_matrix(frame, features) for frame in unseen]
+    matrices = [xgboost_booster.to_matrix(frame, features) for frame in unseen]
     asked = pl.concat(frame.select("household_id", "as_of", "product_id") for frame in unseen)
     bought = purchases.join(asked, on=["household_id", "as_of"], how="semi")
 

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from models.ranking.dataset import KEY
-from models.ranking.xgboost_ranker import feature_names, to_matrix
+from models.xgboost_booster import feature_names, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb

@@ -26,7 +26,8 @@ from models.features.as_of import AsOf, resolve
 from models.ranking.calibration import MIN_PURCHASES, Calibration, fit_calibration
 from models.ranking.dataset import refuse_demographics
 from models.ranking.order import OrderBy, top
-from models.ranking.xgboost_ranker import MAX_BIN, load, to_matrix
+from models.ranking.xgboost_ranker import MAX_BIN
+from models.xgboost_booster import load, to_matrix
 
 # A week's shopping without the weekend after it, and four weeks: most campaigns run for five.
 SHORT_DAYS, LONG_DAYS = 5, 28

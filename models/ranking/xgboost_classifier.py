@@ -16,7 +16,8 @@ import polars as pl
 from models.ranking import xgboost_ranker
 from models.ranking.dataset import LABEL
 from models.ranking.sampling import require_sorted, thin_negatives
-from models.ranking.xgboost_ranker import MAX_BIN, to_matrix
+from models.ranking.xgboost_ranker import MAX_BIN
+from models.xgboost_booster import to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb

@@ -16,6 +16,7 @@ import polars as pl
 
 from models.ranking.dataset import EVENT, LABEL
 from models.ranking.sampling import learnable
+from models.xgboost_booster import feature_names, load, to_matrix
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -56,16 +57,6 @@ class RankingData:
     features: tuple[str, ...]
     rows: int
     events: int
-
-
-def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
-    """The features as a C-ordered float32 array, null as NaN.
-
-    Args:
-        frame: Examples.
-        features: Columns, in the model's order.
-    """
-    return frame.select(pl.col(name).cast(pl.Float32) for name in features).to_numpy(order="c")
 
 
 def prepare(
@@ -155,13 +146,6 @@ def train(
     return fit(data, params=params, rounds=rounds, seed=seed, threads=threads)
 
 
-def load(model: bytes) -> xgb.Booster:
-    """The booster of UBJSON bytes."""
-    import xgboost as xgb
-
-    return xgb.Booster(model_file=bytearray(model))
-
-
 def score(model: bytes | xgb.Booster, matrix: np.ndarray) -> np.ndarray:
     """Score rows; larger is better, comparable within one event.
 
@@ -196,30 +180,3 @@ def score_frame(
     # Columns are read where they lie: making a matrix of them takes a fifth of the scoring.
     scores = booster.inplace_predict(columns.rechunk(), predict_type=predict_type)
     return pl.Series("score", scores, dtype=pl.Float32).cast(pl.Float64)
-
-
-def feature_names(model: bytes | xgb.Booster) -> list[str]:
-    """The features the model was trained on, in its order.
-
-    Raises:
-        ValueError: The model carries none.
-    """
-    booster = load(model) if isinstance(model, bytes) else model
-    if not booster.feature_names:
-        raise ValueError("the model carries no feature names; train it with train()")
-    return list(booster.feature_names)
-
-
-def importance(model: bytes | xgb.Booster) -> pl.DataFrame:
-    """Share of the total gain by feature, largest first; unused features are listed with 0.
-
-    Returns:
-        ``feature`` (String), ``gain`` (Float64, sums to 1 unless no tree splits).
-    """
-    booster = load(model) if isinstance(model, bytes) else model
-    gains = booster.get_score(importance_type="total_gain")
-    total = sum(float(np.sum(gain)) for gain in gains.values()) or 1.0
-    rows = [(name, float(np.sum(gains.get(name, 0.0))) / total) for name in feature_names(booster)]
-    return pl.DataFrame(rows, schema={"feature": pl.String, "gain": pl.Float64}, orient="row").sort(
-        "gain", "feature", descending=[True, False]
-    )

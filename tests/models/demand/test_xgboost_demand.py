@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models import xgboost_booster
 from models.demand import lightgbm_demand, xgboost_demand
 from models.demand.examples import demand_examples, examples_of_plans
 from models.demand.features import FEATURES, MONOTONE
@@ -126,8 +127,8 @@ def test_the_offset_scales_the_forecast(unseen: pl.DataFrame, model: bytes) -> N
 def test_margins_are_offset_and_trees(unseen: pl.DataFrame, model: bytes) -> None:
     import xgboost as xgb
 
-    booster = xgboost_demand.load(model)
-    matrix = xgb.DMatrix(xgboost_demand.to_matrix(unseen, FEATURES), feature_names=list(FEATURES))
+    booster = xgboost_booster.load(model)
+    matrix = xgb.DMatrix(xgboost_booster.to_matrix(unseen, FEATURES), feature_names=list(FEATURES))
     contributions = booster.predict(matrix, pred_contribs=True).sum(axis=1)
     assert np.log(unseen["clean_level"].to_numpy()) + contributions == pytest.approx(
         xgboost_demand.margin(model, unseen), abs=1e-4

@@ -8,6 +8,7 @@ import pytest
 
 from checks.contracts.contract import validate
 from checks.contracts.ranking import RANKED_OFFERS
+from models import xgboost_booster
 from models.evaluation.metrics import mean_metrics, per_event
 from models.ranking import xgboost_ranker
 from models.ranking.offers import ranked_offers
@@ -47,30 +48,30 @@ def test_it_learns(shop: pl.DataFrame, bought: pl.DataFrame, model: bytes) -> No
         return mean_metrics(per_event(ranking, truth, k=10), k=10)["ndcg@10"]
 
     assert ndcg(scored) > ndcg(shuffled) + 0.1
-    assert xgboost_ranker.importance(model)["feature"][0] == "hp_habit"
+    assert xgboost_booster.importance(model)["feature"][0] == "hp_habit"
 
 
 def test_importance_lists_every_feature_and_sums_to_one(model: bytes) -> None:
-    gains = xgboost_ranker.importance(model)
+    gains = xgboost_booster.importance(model)
     assert sorted(gains["feature"]) == sorted(FEATURES)
     assert gains["gain"].sum() == pytest.approx(1.0)
 
 
 def test_the_model_carries_its_feature_names(model: bytes) -> None:
-    assert xgboost_ranker.feature_names(model) == list(FEATURES)
+    assert xgboost_booster.feature_names(model) == list(FEATURES)
 
 
 def test_column_order_of_a_frame_does_not_matter(shop: pl.DataFrame, model: bytes) -> None:
     one = xgboost_ranker.score_frame(model, shop.head(50))
     other = xgboost_ranker.score_frame(model, shop.head(50).select(reversed(shop.columns)))
     assert one.equals(other)
-    matrix = xgboost_ranker.to_matrix(shop.head(50), FEATURES)
-    assert np.array_equal(xgboost_ranker.score(xgboost_ranker.load(model), matrix), one.to_numpy())
+    matrix = xgboost_booster.to_matrix(shop.head(50), FEATURES)
+    assert np.array_equal(xgboost_ranker.score(xgboost_booster.load(model), matrix), one.to_numpy())
 
 
 def test_a_frame_in_pieces_or_without_rows_is_scored(shop: pl.DataFrame, model: bytes) -> None:
     pieces = pl.concat([shop.head(20), shop.slice(20, 30)], rechunk=False)
-    matrix = xgboost_ranker.to_matrix(pieces, FEATURES)
+    matrix = xgboost_booster.to_matrix(pieces, FEATURES)
     expected = xgboost_ranker.score(model, matrix).astype(float)
     assert np.array_equal(xgboost_ranker.score_frame(model, pieces).to_numpy(), expected)
     assert xgboost_ranker.score_frame(model, shop.head(0)).is_empty()
@@ -80,7 +81,7 @@ def test_a_frame_in_pieces_or_without_rows_is_scored(shop: pl.DataFrame, model: 
 
 def test_a_null_feature_is_nan(shop: pl.DataFrame) -> None:
     frame = shop.filter(pl.col("hp_habit").is_null()).head(3)
-    matrix = xgboost_ranker.to_matrix(frame, FEATURES)
+    matrix = xgboost_booster.to_matrix(frame, FEATURES)
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
     assert np.isnan(matrix[:, 1]).all()
