@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from models.actions.publication import judge
@@ -14,6 +12,7 @@ from models.actions.reasons import action_words, reason
 from models.actions.settings import ActionSettings
 from models.actions.weekly import EXPLORED, PLAN, WeekPlan, overlap
 from models.evaluation import charts
+from models.evaluation.pages import environment
 
 TITLES = {
     PLAN: "This plan",
@@ -153,15 +152,8 @@ def render_html(found: Mapping[str, Any]) -> str:
     Args:
         found: From ``document``.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["title_of"] = lambda name: TITLES.get(name, name)
-    return environment.get_template("actions.html.j2").render(
+    pages = environment(title_of=lambda name: TITLES.get(name, name))
+    return pages.get_template("actions.html.j2").render(
         found=found, sentences=summary(found), chart=_chart(found)
     )
 

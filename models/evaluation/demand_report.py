@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from models.evaluation import charts
 from models.evaluation.demand import MODEL
 from models.evaluation.demand_held_out import HeldOut
 from models.evaluation.demand_levels import CATEGORY, CHAIN, ROWS
+from models.evaluation.pages import environment
 
 # What a reader sees instead of a machine's name.
 TITLES = {
@@ -221,21 +220,14 @@ def render_html(found: Mapping[str, Any], *, sections: Sequence[Section] = ()) -
         found: From ``document``.
         sections: Further parts, elasticities and drivers say, in their order.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["title_of"] = lambda name: TITLES.get(name, name)
+    pages = environment(title_of=lambda name: TITLES.get(name, name))
     levels = [(ROWS, found), (CHAIN, found[CHAIN]), (CATEGORY, found[CATEGORY])]
     important = pl.DataFrame(
         list(found["importance"].items())[:IMPORTANT_FEATURES],
         schema={"feature": pl.String, "gain": pl.Float64},
         orient="row",
     )
-    return environment.get_template("demand.html.j2").render(
+    return pages.get_template("demand.html.j2").render(
         found=found,
         sentences=summary(found),
         metric_titles=METRIC_TITLES,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from models.evaluation import charts
 from models.evaluation.calibration import Calibration
 from models.evaluation.fairness import GroupGap
+from models.evaluation.pages import environment
 from models.evaluation.result import CHAMPION, REFERENCE, EvaluationResult
 from models.evaluation.sentences import summary
 from models.evaluation.slices import Slice
@@ -66,17 +65,12 @@ def render_html(result: EvaluationResult) -> str:
             f"the report compares with {REFERENCE}, which is not among {sorted(result.metrics)}; "
             "rank the held-out weeks with that baseline as well"
         )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    pages = environment(
+        title_of=title_of,
+        segment_title=lambda name: SEGMENT_TITLES.get(name, name),
     )
-    environment.filters["title_of"] = title_of
-    environment.filters["segment_title"] = lambda name: SEGMENT_TITLES.get(name, name)
     audit = result.audit
-    return environment.get_template("ranking.html.j2").render(
+    return pages.get_template("ranking.html.j2").render(
         result=result,
         sentences=summary(result),
         metrics=list(result.metrics[result.model]),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from models.evaluation.pages import environment
 from models.evaluation.response import HEURISTIC, MODEL, Evaluation, K
 
 # What a reader sees instead of a machine's name.
@@ -84,15 +82,10 @@ def render_html(found: Mapping[str, Any]) -> str:
     Args:
         found: From ``document``.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    pages = environment(
+        title_of=lambda name: TITLES.get(name, name),
+        set_of=lambda name: SETS.get(name, name),
     )
-    environment.filters["title_of"] = lambda name: TITLES.get(name, name)
-    environment.filters["set_of"] = lambda name: SETS.get(name, name)
-    return environment.get_template("response.html.j2").render(
+    return pages.get_template("response.html.j2").render(
         found=found, sentences=summary(found), heuristic=HEURISTIC
     )
