@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     memory_limit: str = Field("2GB", description="What DuckDB may hold in memory")
     mlflow_uri: str | None = Field(None, description="MLflow; default SQLite in home")
     optuna_url: str | None = Field(None, description="Optuna storage; default SQLite in home")
+    release_url: str | None = Field(
+        None,
+        description="Release ledger, e.g. 'postgresql://user@host/db'; default SQLite in home",
+    )
     pseudonym_key: SecretStr | None = Field(None, description="Key of the household pseudonyms")
 
     seed: int = 20170101
@@ -111,6 +115,15 @@ class Settings(BaseSettings):
     @property
     def study_url(self) -> str:
         return self.optuna_url or f"sqlite:///{self.home / 'optuna.db'}"
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy address of the release ledger."""
+        return self.release_url or f"sqlite:///{self.home / 'releases.db'}"
+
+    @property
+    def incidents_dir(self) -> Path:
+        return self.home / "incidents"
 
     @property
     def online_dir(self) -> Path:
