@@ -15,7 +15,7 @@ from assets.training.offer_ranker import NAME, ranker_feature_hash
 from assets.training.weeks import COMING, PROTOCOL
 from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
 from models import xgboost_booster
-from models.calendar import ONE_WEEK, start_of_week
+from models.calendar import start_of_week
 from models.ranking import xgboost_ranker
 from models.ranking.dataset import examples
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
@@ -44,9 +44,9 @@ _PACKAGING_TIMEOUT_S = 300
     group="serving",
     kinds={"xgboost", "ducklake"},
     weeks_per_chunk=3,
-    # The coming week and the one before it: earlier ones, after the weeks the model learned from,
-    # are there as soon as somebody backfills them. A week's reasons take eight seconds.
-    since=PROTOCOL.coming - ONE_WEEK,
+    # What is offered. Earlier weeks, after those the model learned from, are there as soon as
+    # somebody backfills them; a week's reasons take twelve seconds.
+    since=PROTOCOL.coming,
 )
 def ranked_offers(
     context: TableContext,
