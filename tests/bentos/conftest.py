@@ -25,6 +25,7 @@ from bentos.settings import ServingSettings
 from models.pseudonyms import pseudonymise
 from models.ranking.calibration import Calibration
 from models.serving.snapshot import SnapshotManifest, snapshot_arrays
+from resources.decision_files import log_files
 from resources.online_snapshot import write_snapshot
 
 FEATURES = ["spend", "weeks_since"]
@@ -140,7 +141,7 @@ class World:
         return Engine(self.settings, load_model=load_model or self.model)
 
     def log_lines(self) -> list[bytes]:
-        files = sorted((self.home / "decisions").glob("*.jsonl"))
+        files = log_files(self.home / "decisions")
         return [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
 
 
