@@ -28,6 +28,7 @@ from assets.labels.purchases import purchases
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
 from assets.monitoring.freshness import FRESHNESS
+from assets.serving.actions import action_snapshot
 from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
 from assets.training.demand import demand_model
@@ -82,6 +83,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             actions_report,
             bento,
             online_snapshot,
+            action_snapshot,
             ranked_offers,
             lake_maintenance,
         ],

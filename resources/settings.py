@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         return self.home / "online"
 
     @property
+    def action_snapshot_dir(self) -> Path:
+        return self.home / "actions"
+
+    @property
     def bentoml_home(self) -> Path:
         return self.home / "bentoml"
 
