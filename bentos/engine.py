@@ -76,6 +76,19 @@ class Engine:
         self.refresh()
 
     @property
+    def settings(self) -> ServingSettings:
+        """Of this process; the routers of actions, insights and the control room read them too."""
+        return self._settings
+
+    def log_decision(self, decision: dict[str, Any]) -> None:
+        """Log an answer of another endpoint (its ``kind`` says which) before the reply leaves.
+
+        Raises:
+            DecisionLogError: It could not be logged, so it must not be answered.
+        """
+        self._log.append(decision)
+
+    @property
     def blocking_problem(self) -> str | None:
         """Why nothing can be answered; None when requests are."""
         for cause in ("model", "key"):
