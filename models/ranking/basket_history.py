@@ -221,6 +221,13 @@ def best_of_blocks(
     )
 
 
+def best_of_one(scores: np.ndarray, *, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As ``best_of_blocks`` for one household: products x 1 scores to positions, ranks, values."""
+    popular = np.arange(min(len(scores), max(GUESSED_FROM, limit)))
+    _, product, rank, value = _best(scores, popular=popular, limit=limit)
+    return product, rank, value
+
+
 def _best(
     scores: np.ndarray, *, popular: np.ndarray, limit: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ source is one more function and one more entry in the mapping.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -26,6 +26,8 @@ GLOBAL = "global"
 SOURCES = (PERSONAL, COUPON, NEIGHBOURS, PROMOTED, STORE, SUBSTITUTE, GLOBAL)
 
 NEIGHBOURS_SCORE = "neighbours_score"
+# What neighbours are judged by: a year of whole weeks.
+WINDOW = timedelta(weeks=52)
 
 # Reciprocal rank fusion; 60 is the constant of Cormack, Clarke and Buettcher (SIGIR 2009).
 FUSION_CONSTANT = 60
@@ -86,8 +88,10 @@ def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: i
     """The products that a household and those that buy like it buy (TIFU-kNN).
 
     Args:
-        lines: ``household_id, product_id, basket_id, sold_at`` of the year before the as-ofs.
-        as_ofs: As-of week to its instant; only what was sold before it counts.
+        lines: ``household_id, product_id, basket_id, sold_at, week_start`` of the year before each
+            of the as-ofs.
+        as_ofs: As-of week to its instant; only what was sold before it counts, in the 52 weeks
+            before, though a range of as-ofs loads more.
         limit: Products per household and as-of.
 
     Returns:
@@ -95,9 +99,9 @@ def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: i
     """
     found = []
     for as_of, instant in sorted(as_ofs.items()):
-        history = lines.filter(pl.col("sold_at") < instant).select(
-            "household_id", "product_id", "basket_id", pl.col("sold_at").alias("at")
-        )
+        history = lines.filter(
+            pl.col("sold_at") < instant, pl.col("week_start") >= as_of - WINDOW
+        ).select("household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"))
         if history.is_empty():
             continue
         best = tifu_knn(history, limit=limit)

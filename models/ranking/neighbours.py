@@ -12,11 +12,15 @@ blocks; the result depends neither on the blocks nor on the number of threads.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from models.ranking.basket_history import BasketHistory, basket_history, best_of_blocks
+from models.ranking.basket_history import BasketHistory, basket_history, best_of_blocks, best_of_one
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def tifu_knn(
         ValueError: A value of ``history`` is missing, or ``limit`` is below 1.
     """
     past = _counted(history)
-    users = past.matrix(_tifu_weights(past, params))
+    users = tifu_vectors(past, params=params)
     by_product = users.T.tocsr()
     norms = np.asarray(users.multiply(users).sum(axis=1), dtype=np.float32).ravel()
     neighbours = min(params.k, past.shape[0] - 1)
@@ -127,6 +131,47 @@ def tifu_knn(
         return by_product @ weights
 
     return best_of_blocks(past, score, households=households, limit=limit, threads=threads)
+
+
+def tifu_vectors(past: BasketHistory, *, params: TifuParams = TIFU) -> sparse.csr_matrix:
+    """Households x products, Float32: each household's vector u of ``tifu_knn``."""
+    return past.matrix(_tifu_weights(past, params))
+
+
+def tifu_knn_of_one(
+    vectors: sparse.csr_matrix,
+    *,
+    one: int,
+    nearness: np.ndarray,
+    limit: int,
+    params: TifuParams = TIFU,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``tifu_knn`` of one household, adding in the same order: equal to the bit.
+
+    Args:
+        vectors: Households x products, of ``tifu_vectors``.
+        one: Row of the household.
+        nearness: (households,) float32: |v|^2 - 2uv of each household v to this one's u.
+        limit: Products.
+        params: Parameters.
+
+    Returns:
+        Product columns, ranks from 1 and scores (float32), best first.
+    """
+    from scipy import sparse
+
+    households = vectors.shape[0]
+    weights = np.zeros((households, 1), dtype=np.float32)
+    neighbours = min(params.k, households - 1)
+    if neighbours:
+        distance = nearness.astype(np.float32, copy=True)[None, :]
+        distance[0, one] = np.inf
+        weights[_smallest(distance, neighbours)[0], 0] = (1.0 - params.alpha) / neighbours
+    weights[one, 0] = params.alpha
+    # Rows without weight add nothing.
+    rows = np.flatnonzero(weights[:, 0])
+    scores = sparse.csr_matrix(vectors[rows].T) @ weights[rows]
+    return best_of_one(np.asarray(scores, dtype=np.float32), limit=limit)
 
 
 def up_cf(

@@ -63,7 +63,7 @@ def propose(known: Known, *, as_ofs: Mapping[date, datetime]) -> pl.LazyFrame:
         household_type=known.household_type,
         stores=sources.own_store(known.household_store),
         store_product=known.store_product,
-        plan=_plan(known),
+        plan=promotion_plan(known),
     ).sort("as_of", "household_id", "product_id")
 
 
@@ -105,13 +105,15 @@ def _sources(
         )
 
     def neighbours() -> pl.LazyFrame:
-        lines = known.lines.select("household_id", "product_id", "basket_id", "sold_at")
+        lines = known.lines.select(
+            "household_id", "product_id", "basket_id", "sold_at", "week_start"
+        )
         return sources.neighbours(lines.collect(), as_ofs=as_ofs, limit=inputs.NEIGHBOURS_LIMIT)
 
     def promoted() -> pl.LazyFrame:
         return sources.promoted(
             sources.own_store(known.household_store),
-            _plan(known),
+            promotion_plan(known),
             known.product,
             order=inputs.GLOBAL_ORDER,
             limit=inputs.PROMOTED_LIMIT,
@@ -152,7 +154,8 @@ def _sources(
     }
 
 
-def _plan(known: Known) -> pl.LazyFrame:
+def promotion_plan(known: Known) -> pl.LazyFrame:
+    """The plan of the as-of weeks: ``product_id, store_id, as_of, on_display, in_mailer``."""
     return known.plan.rename({"week_start": "as_of"}).select(
         "product_id", "store_id", "as_of", "on_display", "in_mailer"
     )

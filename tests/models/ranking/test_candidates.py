@@ -304,10 +304,12 @@ def test_neighbours_see_nothing_after_the_as_of() -> None:
             (BOB, "tea", "2", before),
             (BOB, "jam", "2", before),
             (ANN, "cod", "3", after),
+            # A range of as-ofs loads more than this one's year.
+            (ANN, "ham", "0", datetime.fromisoformat("2016-01-04T06:00")),
         ],
         schema=["household_id", "product_id", "basket_id", "sold_at"],
         orient="row",
-    )
+    ).with_columns(pl.col("sold_at").dt.truncate("1w").dt.date().alias("week_start"))
     found = neighbours(lines, as_ofs={W1: instant}, limit=5).collect()
     ann = found.filter(pl.col("household_id") == ANN)
     assert ann.sort("rank")["product_id"].to_list() == ["tea", "jam"]
