@@ -1,0 +1,101 @@
+"""The endpoints of actions: what a store should do, and what would be sold under another plan.
+
+Needs of the app: ``engine_of`` (settings and the decision log), scope ``actions:read``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from bentos import problems
+from bentos.action_desk import ActionDesk, BudgetError, decision_line
+from bentos.action_schemas import (
+    RecommendActionsReply,
+    RecommendActionsRequest,
+    WhatIfReply,
+    WhatIfRequest,
+)
+from bentos.engine import Engine
+from bentos.schemas import Problem
+
+JSON = "application/json"
+_DESCRIBED = {
+    422: "A field is wrong: which one, and why; or no plan within the budget keeps the limits",
+    503: "The decision could not be logged: what to do",
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": said,
+        "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+    for status, said in _DESCRIBED.items()
+}
+
+
+class Desks:
+    """The process's desk, made when the engine is there."""
+
+    def __init__(self, engine_of: Callable[[], Engine]) -> None:
+        self.engine_of = engine_of
+        self._desk: tuple[Engine, ActionDesk] | None = None
+
+    def desk(self) -> ActionDesk:
+        engine = self.engine_of()
+        if self._desk is None or self._desk[0] is not engine:
+            self._desk = (engine, ActionDesk(engine.settings))
+        return self._desk[1]
+
+
+def router(desks: Desks, *, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """The routes; ``dependencies`` are those of every one, the key's scope above all."""
+    made = APIRouter(tags=["actions"], dependencies=list(dependencies))
+    # One at a time: the solver's threads are the process's. Offers go on beside it.
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="actions")
+
+    @made.post(
+        "/recommend_actions",
+        summary="What a store should do in the coming week",
+        response_model=RecommendActionsReply,
+        responses=_ERRORS,
+    )
+    async def recommend_actions(body: RecommendActionsRequest) -> Response:
+        started = time.perf_counter()
+        try:
+            reply = await _in(thread, desks.desk().recommend_actions, body)
+        except BudgetError as error:
+            return problems.problem_response(
+                problems.invalid_input(
+                    [{"loc": ("body", "budget"), "msg": str(error), "type": "budget"}]
+                )
+            )
+        line = decision_line("recommend_actions", reply, started=started, k=body.k)
+        desks.engine_of().log.append(line)
+        return Response(orjson.dumps(reply), media_type=JSON)
+
+    @made.post(
+        "/what_if",
+        summary="Units expected under another plan",
+        response_model=WhatIfReply,
+        responses=_ERRORS,
+    )
+    async def what_if(body: WhatIfRequest) -> Response:
+        started = time.perf_counter()
+        reply = await _in(thread, desks.desk().what_if, body)
+        asked = {"price": body.price, "display": body.display, "mailer": body.mailer}
+        line = decision_line("what_if", reply, started=started, plan=asked)
+        desks.engine_of().log.append(line)
+        return Response(orjson.dumps(reply), media_type=JSON)
+
+    return made
+
+
+async def _in(thread: ThreadPoolExecutor, function: Callable[[Any], Any], body: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(thread, function, body)
