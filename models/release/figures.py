@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -14,7 +15,7 @@ LEAST_MS, MOST_MS = 0.01, 10_000.0
 SLOW_MS = 50.0
 
 # What is read of a decision.
-COLUMNS = {
+COLUMNS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "decided_at": pl.Datetime("us"),
     "household_id": pl.String,
     "arm": pl.String,

@@ -16,8 +16,8 @@ def arm_of(household: str, *, salt: str, percent: float) -> Arm:
     """The arm of a household while a canary runs.
 
     The live model also answers a slice as large as the canary's, under the name ``baseline``: the
-    judge compares like with like, without the rest of the traffic outweighing it. A household in
-    the canary stays there when the canary grows.
+    judge compares like with like, without the rest of the traffic outweighing it. Both slices grow
+    from their own end, so a household of the canary or the baseline stays there up to 50 %.
 
     Args:
         household: Pseudonym.
@@ -25,7 +25,7 @@ def arm_of(household: str, *, salt: str, percent: float) -> Arm:
         percent: Of the canary, 0..100; the baseline gets as much, as far as it fits.
 
     Returns:
-        ``canary`` for a hash in [0, p), ``baseline`` in [p, 2p), else ``live``.
+        ``canary`` for a position in [0, p), ``baseline`` in [100 - p, 100), else ``live``.
 
     Raises:
         ValueError: ``percent`` is outside 0..100.
@@ -35,7 +35,7 @@ def arm_of(household: str, *, salt: str, percent: float) -> Arm:
     at = position(household, salt=salt)
     if at < percent:
         return "canary"
-    return "baseline" if at < 2 * percent else "live"
+    return "baseline" if at >= _ALL - percent else "live"
 
 
 def position(household: str, *, salt: str) -> float:
