@@ -19,6 +19,7 @@ import dagster as dg
 
 from assets.governance.graph import current_plan, nodes_of
 from assets.governance.plan import Batch, Node, Partition, Plan, batches
+from assets.monitoring.health import write_health
 from models.calendar import weeks_between
 from resources import partition_status, run_reaper
 from resources.lake import Lake
@@ -117,6 +118,7 @@ def bring_up_to_date(
             if (assets := tuple(a for a in b.assets if only is None or a in only))
         ]
         if not todo:
+            write_health(settings, lake)
             return outcome
         for batch in todo:
             ran = run_batch(definitions, batch, settings=settings, instance=instance)
