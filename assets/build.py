@@ -28,7 +28,11 @@ from assets.labels.purchases import purchases
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
 from assets.monitoring.freshness import FRESHNESS
+from assets.monitoring.health import HEALTH_SENSORS
+from assets.release.candidate import release_candidate
+from assets.release.jobs import RELEASE_JOBS, release_aliases
 from assets.serving.actions import action_snapshot
+from assets.serving.history import online_history
 from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
 from assets.training.demand import demand_model
@@ -82,15 +86,17 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             action_plan,
             actions_report,
             bento,
+            online_history,
             online_snapshot,
             action_snapshot,
             ranked_offers,
+            release_candidate,
             lake_maintenance,
         ],
         asset_checks=[mart_contracts, *FRESHNESS],
-        jobs=[weekly_job, maintenance_job],
+        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS],
         schedules=[weekly_schedule, late_data_schedule, maintenance_schedule],
-        sensors=automation(lambda: definitions),
+        sensors=[*automation(lambda: definitions), release_aliases, *HEALTH_SENSORS],
         resources=default_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

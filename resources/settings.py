@@ -134,6 +134,18 @@ class Settings(BaseSettings):
         return self.home / "actions"
 
     @property
+    def online_history_dir(self) -> Path:
+        return self.home / "online_history"
+
+    @property
+    def household_events_dir(self) -> Path:
+        return self.home / "household_events"
+
+    @property
+    def decisions_dir(self) -> Path:
+        return self.home / "decisions"
+
+    @property
     def bentoml_home(self) -> Path:
         return self.home / "bentoml"
 

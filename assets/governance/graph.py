@@ -58,6 +58,7 @@ def artifact_files(settings: Settings) -> dict[str, Path]:
         "models.champion": settings.home / "models" / "offer_ranker" / "CHAMPION",
         "evaluation.ranking": settings.reports / "ranking" / "index.html",
         "evaluation.response": settings.reports / "response" / "index.html",
+        "serving.online_history": settings.online_history_dir / "CURRENT",
         "serving.online_snapshot": settings.online_dir / "CURRENT",
         "serving.bento": settings.bentoml_home / "bentos" / "liftgraph" / "latest",
     }

@@ -17,6 +17,7 @@ from checks.contracts.ranking import MAX_RANK, RANKED_OFFERS, RANKING_TEAM
 from models import xgboost_booster
 from models.calendar import start_of_week
 from models.ranking import xgboost_ranker
+from models.ranking.candidates import SOURCES
 from models.ranking.dataset import examples
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.newcomer import popular_products
@@ -130,6 +131,8 @@ def bento(context: ArtifactContext) -> Artifact:
         "household_product": Input("features.household_product", weeks=COMING),
         "products": Input("marts.dim_product"),
         "lines": Input("marts.fct_basket_line"),
+        # Written first, so that a service that takes up the snapshot finds its history.
+        "history": Input("serving.online_history", load=False),
         "champion": Input("models.champion", load=False, standing=True),
     },
     group="serving",
@@ -172,6 +175,7 @@ def online_snapshot(
             limit=MAX_RANK,
         ),
         feature_names=FEATURES.names,
+        sources=SOURCES,
         products=products.sort("product_id", "week_start")
         .group_by("product_id", maintain_order=True)
         .agg(pl.col("category", "type").last())

@@ -23,8 +23,9 @@ from models.ranking import inputs
 from models.ranking.basket_history import basket_history
 from models.ranking.context import with_context
 from models.ranking.dataset import examples
+from models.ranking.line_store import LINE_COLUMNS
 from models.ranking.neighbours import tifu_knn_of_one, tifu_vectors
-from models.ranking.week_facts import LINE_COLUMNS, PRODUCT_COLUMNS, WeekFacts
+from models.ranking.week_facts import PRODUCT_COLUMNS, WeekFacts
 
 if TYPE_CHECKING:
     from scipy import sparse

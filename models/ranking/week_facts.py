@@ -22,6 +22,13 @@ from models.ranking import candidates as sources
 from models.ranking import inputs
 from models.ranking.basket_history import basket_history
 from models.ranking.context import STORE_CONTEXT
+from models.ranking.line_store import (
+    LINE_ARRAYS,
+    LINE_COLUMNS,
+    LINE_TABLES,
+    LineStore,
+    line_store,
+)
 from models.ranking.neighbours import tifu_vectors
 from models.ranking.order import top
 from models.ranking.proposals import Known, promotion_plan, types_at
@@ -29,27 +36,13 @@ from models.ranking.proposals import Known, promotion_plan, types_at
 if TYPE_CHECKING:
     from scipy import sparse
 
-# Of a basket line, what the feature functions read.
-LINE_COLUMNS = (
-    "household_id",
-    "store_id",
-    "basket_id",
-    "product_id",
-    "quantity",
-    "sales_value",
-    "retail_disc",
-    "coupon_disc",
-    "coupon_match_disc",
-    "sold_at",
-)
-_LINE_ORDER = ("household_id", "sold_at", "basket_id", "product_id")
 _ORDERED_BY = tuple(o.column for o in inputs.GLOBAL_ORDER)
 # Product features that a model sees or an order needs.
 PRODUCT_COLUMNS = tuple(dict.fromkeys((*inputs.FEATURES.product, *_ORDERED_BY)))
 
 # Each is a frame; a week without any of it has no rows.
 TABLES = (
-    "lines",
+    *LINE_TABLES,
     "products",
     "everybody",
     "in_store",
@@ -61,7 +54,8 @@ TABLES = (
     "vector_households",
     "vector_products",
 )
-ARRAYS = ("vector_data", "vector_indices", "vector_indptr")
+_VECTOR_ARRAYS = ("vector_data", "vector_indices", "vector_indptr")
+ARRAYS = (*LINE_ARRAYS, *_VECTOR_ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -72,13 +66,14 @@ class WeekFacts:
         as_of: Monday.
         instant: Its start, naive UTC.
         time_zone: Of the business.
-        tables: ``TABLES``. ``lines``: ``LINE_COLUMNS`` of the year before, sorted by household.
-            ``products``: attributes in force and ``PRODUCT_COLUMNS``, sorted by id. ``everybody``,
-            ``in_store``, ``promoted``, ``coupons``: ranked proposals, of which the last three name
-            a store, a store and a household. ``of_type``: the best products of each type.
+        tables: ``TABLES``; those of ``line_store`` hold the year before. ``products``: attributes
+            in force and ``PRODUCT_COLUMNS``, sorted by id. ``everybody``, ``in_store``,
+            ``promoted``, ``coupons``: ranked proposals, of which the last three name a store, a
+            store and a household. ``of_type``: the best products of each type.
             ``store_products``: ``STORE_CONTEXT`` by store. ``plan``: of the week, by product.
             ``vector_households``, ``vector_products``: ids of the vectors' rows and columns.
-        arrays: ``ARRAYS``: TIFU vectors of all households, as compressed sparse rows.
+        arrays: ``ARRAYS``: the lines', and TIFU vectors of all households as compressed sparse
+            rows.
     """
 
     as_of: date
@@ -89,8 +84,14 @@ class WeekFacts:
 
     def lines_of(self, household_id: str) -> pl.DataFrame:
         """The household's lines of the year, oldest first; none for a stranger."""
-        first, end = self._places["lines"].get(household_id, (0, 0))
-        return self.tables["lines"][first:end]
+        return self.lines.of(household_id)
+
+    @cached_property
+    def lines(self) -> LineStore:
+        return LineStore(
+            tables={name: self.tables[name] for name in LINE_TABLES},
+            arrays={name: self.arrays[name] for name in LINE_ARRAYS},
+        )
 
     def coupons_of(self, household_id: str) -> pl.DataFrame:
         first, end = self._places["coupons"].get(household_id, (0, 0))
@@ -120,7 +121,7 @@ class WeekFacts:
         from scipy import sparse
 
         shape = (self.tables["vector_households"].height, self.tables["vector_products"].height)
-        data, indices, indptr = (self.arrays[name] for name in ARRAYS)
+        data, indices, indptr = (self.arrays[name] for name in _VECTOR_ARRAYS)
         return sparse.csr_matrix((data, indices, indptr), shape=shape)
 
     @cached_property
@@ -155,7 +156,6 @@ class WeekFacts:
         return {
             table: _runs(self.tables[table][column])
             for table, column in (
-                ("lines", "household_id"),
                 ("coupons", "household_id"),
                 ("in_store", "store_id"),
                 ("promoted", "store_id"),
@@ -165,6 +165,7 @@ class WeekFacts:
 
     def warm(self) -> WeekFacts:
         """Make what is made on first use, so that the first event is as quick as the others."""
+        self.lines_of("")
         _ = (self.by_product, self.norms, self.vector_households, self.vector_columns)
         _ = (self._product_rows, self._places)
         return self
@@ -184,7 +185,6 @@ def week_facts(known: Known, *, as_of: date, instant: datetime, time_zone: str) 
             pl.col("sold_at") < instant, pl.col("week_start") >= as_of - sources.WINDOW
         )
         .select(LINE_COLUMNS)
-        .sort(*_LINE_ORDER)
         .collect()
     )
     features = known.product.collect()
@@ -238,8 +238,9 @@ def week_facts(known: Known, *, as_of: date, instant: datetime, time_zone: str) 
         lines.select("household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"))
     )
     vectors = tifu_vectors(past)
+    stored = line_store(lines)
     tables = {name: frame.collect() for name, frame in best.items()} | {
-        "lines": lines,
+        **stored.tables,
         "products": _products(known, features, lines, as_of=as_of, instant=instant, zone=time_zone),
         "vector_households": past.households.cast(pl.String).alias("household_id").to_frame(),
         "vector_products": past.products.cast(pl.String).alias("product_id").to_frame(),
@@ -250,6 +251,7 @@ def week_facts(known: Known, *, as_of: date, instant: datetime, time_zone: str) 
         time_zone=time_zone,
         tables={name: tables[name] for name in TABLES},
         arrays={
+            **stored.arrays,
             "vector_data": vectors.data,
             "vector_indices": vectors.indices.astype(np.int32),
             "vector_indptr": vectors.indptr.astype(np.int64),

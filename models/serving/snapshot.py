@@ -171,6 +171,7 @@ def snapshot_arrays(
     popular: pl.DataFrame,
     feature_names: Sequence[str],
     products: pl.DataFrame | None = None,
+    sources: Sequence[str] = (),
 ) -> tuple[SnapshotArrays, SnapshotNames]:
     """Lay out a week's candidates for lookup.
 
@@ -180,7 +181,9 @@ def snapshot_arrays(
         popular: product_id, source and the features a household without history would have; most
             popular first. Answers households the snapshot does not know.
         feature_names: Feature columns in the model's order. They become float32, as in training.
-        products: product_id and any of category and type, one row per product, to show people.
+        products: product_id and any of category and type, one row per product, to show people. All
+            of them get a code: an event may make any of them a candidate.
+        sources: Sources that get a code though nothing came from them yet.
 
     Returns:
         The arrays and the names of their codes.
@@ -198,21 +201,24 @@ def snapshot_arrays(
 
     rows = candidates.sort("household_id", "product_id")
     counts = rows.group_by("household_id", maintain_order=True).len()
-    product_ids = _dictionary(rows["product_id"], popular["product_id"])
-    sources = _dictionary(rows["source"], popular["source"])
+    listed = [] if products is None else [products["product_id"]]
+    product_ids = _dictionary(rows["product_id"], popular["product_id"], *listed)
+    source_names = _dictionary(
+        rows["source"], popular["source"], pl.Series(list(sources), dtype=pl.String)
+    )
     arrays = SnapshotArrays(
         households=counts["household_id"].to_numpy().astype(HOUSEHOLD_DTYPE),
         offsets=np.concatenate([[0], counts["len"].cum_sum().to_numpy()]).astype(np.int64),
         product_codes=_codes(rows["product_id"], product_ids, np.int32),
-        source_codes=_codes(rows["source"], sources, np.int16),
-        features=_matrix(rows, names),
+        source_codes=_codes(rows["source"], source_names, np.int16),
+        features=feature_matrix(rows, names),
         popular_product_codes=_codes(popular["product_id"], product_ids, np.int32),
-        popular_source_codes=_codes(popular["source"], sources, np.int16),
-        popular_features=_matrix(popular, names),
+        popular_source_codes=_codes(popular["source"], source_names, np.int16),
+        popular_features=feature_matrix(popular, names),
     )
     return arrays, SnapshotNames(
         features=tuple(names),
-        sources=tuple(sources),
+        sources=tuple(source_names),
         products=tuple(product_ids),
         attributes=_attributes(product_ids, products),
     )
@@ -323,8 +329,9 @@ def _codes(column: pl.Series, dictionary: list[str], dtype: type[np.signedintege
     return column.cast(pl.Enum(dictionary)).to_physical().to_numpy().astype(dtype)
 
 
-def _matrix(frame: pl.DataFrame, feature_names: list[str]) -> np.ndarray:
-    floats = frame.select(pl.col(feature_names).cast(pl.Float32).fill_null(float("nan")))
+def feature_matrix(frame: pl.DataFrame, feature_names: Sequence[str]) -> np.ndarray:
+    """(rows, features) float32 as models see it; a null is NaN."""
+    floats = frame.select(pl.col(list(feature_names)).cast(pl.Float32).fill_null(float("nan")))
     return np.ascontiguousarray(floats.to_numpy(), dtype=np.float32)
 
 
