@@ -1,6 +1,6 @@
 """The endpoints, as one FastAPI app that BentoML mounts at ``/``.
 
-BentoML's own ``/livez``, ``/readyz`` and ``/metrics`` come before the mount and stay its own.
+BentoML's own ``/livez`` and ``/readyz`` come before the mount and stay its own.
 """
 
 from __future__ import annotations
@@ -8,42 +8,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 
-from bentos import problems
+from bentos import metrics, problems, release_api
+from bentos.audit import Audit
+from bentos.auth import SECURITY_SCHEME, Gate
+from bentos.edge import ANYTHING_ELSE, Edge
 from bentos.engine import Engine
 from bentos.page import HEADERS, status_page
-from bentos.schemas import Problem, RankOffersReply, RankOffersRequest, Status
+from bentos.quick_route import OffersRoute
+from bentos.schemas import RankOffersReply, RankOffersRequest
+from bentos.status_schemas import Status
 
 JSON = "application/json"
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+# By path: what an API key must allow. All else is open.
+KEYED = {
+    "/rank_offers": "offers:read",
+    "/releases/{action}": "release:write",
+}
 DESCRIPTION = """
 Ranked, personalised offers for a household, with the names of the model, the data and the code
-behind every answer. Also here: `/` (status page), `/livez`, `/readyz` and `/metrics`.
+behind every answer. Endpoints with a lock need `Authorization: Bearer lg_...`. Also here: `/`
+(control room), `/livez`, `/readyz` and `/metrics`.
 """
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    described = {
-        422: "A field is wrong: which one, and why",
-        503: "Nothing can be answered yet, or the decision could not be logged: what to do",
-    }
-    return {
-        status: {
-            "description": described[status],
-            "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
-        }
-        for status in statuses
-    }
-
-
 def build_app() -> FastAPI:
-    """Make the app; it answers once ``app.state.engine`` and ``poll_seconds`` are set."""
+    """Make the app; it answers once it has its engine from ``use_engine``."""
     app = FastAPI(
         title="liftgraph",
         version="1",
@@ -54,28 +51,43 @@ def build_app() -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+    app.add_middleware(Edge, state=app.state)
 
-    @app.post(
+    def rank_offers(body: RankOffersRequest) -> Response:
+        # About half a millisecond of work: handing it to a thread would cost more than it frees.
+        return Response(orjson.dumps(_engine(app).rank_offers(body)), media_type=JSON)
+
+    # First, because routes are tried in order.
+    app.router.add_api_route(
         "/rank_offers",
+        rank_offers,
+        methods=["POST"],
+        route_class_override=OffersRoute,
         summary="Rank offers for a household",
         response_model=RankOffersReply,
-        responses=_errors(422, 503),
+        responses=problems.described(401, 403, 413, 422, 429, 503, 504),
         tags=["offers"],
     )
-    async def rank_offers(body: RankOffersRequest) -> Response:
-        # About 0.3 ms of work: handing it to a thread would cost more than it frees.
-        reply = _engine(app).rank_offers(body)
-        return Response(orjson.dumps(reply), media_type=JSON)
 
     @app.get("/status", summary="What is running, and what is wrong", tags=["operations"])
     async def status() -> Status:
-        return _engine(app).status()
+        return await asyncio.to_thread(_engine(app).status)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return HTMLResponse(status_page(_engine(app).status()), headers=HEADERS)
+        found = await asyncio.to_thread(_engine(app).status)
+        return HTMLResponse(status_page(found), headers=HEADERS)
 
-    @app.api_route("/{path:path}", methods=ALL_METHODS, include_in_schema=False)
+    @app.get("/metrics", include_in_schema=False)
+    async def scraped() -> Response:
+        _engine(app).report_gauges()
+        return Response(
+            await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE
+        )
+
+    app.include_router(release_api.router(lambda: _engine(app)))
+
+    @app.api_route(ANYTHING_ELSE, methods=ALL_METHODS, include_in_schema=False)
     async def anything_else(request: Request) -> Response:
         # Without this BentoML would answer with its own pages and plain text.
         allowed = _allowed_methods(app, request)
@@ -87,31 +99,54 @@ def build_app() -> FastAPI:
             headers={"Allow": names},
         )
 
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def use_engine(app: FastAPI, engine: Engine) -> None:
+    """Give the app what answers, and who may ask."""
+    app.state.engine = engine
+    app.state.audit = Audit(engine.settings.audit_dir)
+    app.state.gate = Gate(engine.settings, app.state.audit, engine.metrics)
+    engine.follower.tended += [app.state.gate.refresh, app.state.audit.tend]
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    watcher = asyncio.create_task(_follow_snapshots(app))
+    engine = _engine(app)
+    engine.start()
     try:
         yield
     finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
-        _engine(app).close()
-
-
-async def _follow_snapshots(app: FastAPI) -> None:
-    """Take up new snapshots beside the requests: opening one reads all of it."""
-    while True:
-        await asyncio.sleep(app.state.poll_seconds)
-        await asyncio.to_thread(_engine(app).refresh)
+        # What runs has been answered by now: the server waits for it first.
+        await asyncio.to_thread(engine.close)
+        app.state.audit.close()
 
 
 def _engine(app: FastAPI) -> Engine:
     engine: Engine = app.state.engine
     return engine
+
+
+def _openapi(app: FastAPI) -> dict:
+    """FastAPI's schema, with the locks of ``KEYED``."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes[SECURITY_SCHEME] = {"type": "http", "scheme": "bearer"}
+        for path, scope in KEYED.items():
+            for method, operation in schema["paths"].get(path, {}).items():
+                if method == "post":
+                    operation["security"] = [{SECURITY_SCHEME: []}]
+                    said = operation.get("description")
+                    operation["description"] = " ".join(filter(None, [said, f"Scope `{scope}`."]))
+        app.openapi_schema = schema
+    return app.openapi_schema
 
 
 def _allowed_methods(app: FastAPI, request: Request) -> set[str]:

@@ -1,120 +1,128 @@
 """How a request becomes a decision: look up, score, rank, log.
 
-Holds what answers (a model and a snapshot, swapped together) and what is wrong when nothing does.
-Knows nothing of HTTP.
+Knows nothing of HTTP. What answers is made by ``follower`` and replaced whole; a model that
+misbehaves is taken out here, between two requests.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Protocol
 
-import numpy as np
-
-from bentos.decision_log import DecisionLog
-from bentos.ranker_model import ModelError, RankerModel
-from bentos.schemas import Fallback, ModelStatus, RankOffersRequest, SnapshotStatus, Status
+from bentos.arms import Serving
+from bentos.clock import age_days, utc_now
+from bentos.decision_log import DecisionLog, DecisionLogError, LogLimits
+from bentos.follower import Follower
+from bentos.guard import Trip, Watch
+from bentos.metrics import Metrics
+from bentos.ranked import offers_of, rank
+from bentos.ranker_model import RankerModel, load_ranker
+from bentos.schemas import Fallback, RankOffersRequest
 from bentos.settings import PseudonymKeyMissingError, ServingSettings, read_pseudonym_key
+from bentos.shadow import Shadow, ShadowJob
+from bentos.status import engine_status
+from bentos.status_schemas import Status
 from models.calendar import start_of_week
 from models.pseudonyms import pseudonymise
-from models.serving.order import top_k
+from models.release.routing import Arm
 from models.serving.snapshot import Candidates, Snapshot
-from resources.online_snapshot import (
-    PointerStamp,
-    SnapshotError,
-    open_snapshot,
-    pointer_stamp,
-)
 
 logger = logging.getLogger("liftgraph.serving")
 
-ARM: Literal["live"] = "live"
-_DAY = timedelta(days=1)
+_MEGABYTE = 1 << 20
 
 
 class NotReadyError(RuntimeError):
     """Nothing can be answered yet; the message says what is missing and how to get it."""
 
 
-@dataclass(frozen=True)
-class Serving:
-    """What one answer is made of; replaced whole, so that no answer mixes two versions."""
+class FreshLookup(Protocol):
+    """Rows of households whose events came after the snapshot."""
 
-    snapshot: Snapshot
-    model: RankerModel | None
+    def lookup(self, household: str) -> tuple[Candidates, datetime] | None:
+        """Candidates of a pseudonym and the time (naive UTC) of its newest event, if any came."""
+        ...
 
 
 class Engine:
-    """Answers requests for one process."""
+    """Answers requests for one process.
+
+    Args:
+        settings: Of the service.
+        load_model: The bento's own model, which is live while the ledger names none.
+        load_tag: Any model of the store.
+        bento: Tag of the bento, for the log.
+        fresh: Asked before the snapshot.
+    """
 
     def __init__(
         self,
         settings: ServingSettings,
         *,
         load_model: Callable[[], RankerModel | None],
+        load_tag: Callable[[str], RankerModel | None] = load_ranker,
         bento: str | None = None,
+        fresh: FreshLookup | None = None,
     ) -> None:
-        self._settings = settings
-        self._bento = bento
-        self._serving: Serving | None = None
-        self._seen: PointerStamp | None = None
+        self.settings = settings
+        self.bento = bento
+        self.fresh = fresh
+        self.serving: Serving | None = None
+        self.problems: dict[str, str] = {}
+        self.metrics = Metrics()
+        self.log = DecisionLog(
+            settings.decisions_dir,
+            LogLimits(
+                bytes=int(settings.log_file_mb * _MEGABYTE),
+                seconds=settings.log_file_seconds,
+                keep_days=settings.log_keep_days,
+            ),
+        )
+        self.shadow = Shadow(self.log, self.metrics)
+        self.watch = Watch()
+        self.fallbacks: Counter[Fallback] = Counter()
+        self.decisions = 0
+        self.started_at = utc_now()
+        # Held while what answers is replaced, never while a request is answered.
+        self._replacing = threading.Lock()
         self._key: bytes | None = None
-        self._model: RankerModel | None = None
-        self._problems: dict[str, str] = {}
-        self._log = DecisionLog(settings.decisions_dir)
-        self._fallbacks: Counter[Fallback] = Counter()
-        self._decisions = 0
-        self._started_at = _utc_now()
         self._load_key()
-        self._load_model(load_model)
-        self.refresh()
-
-    @property
-    def settings(self) -> ServingSettings:
-        """Of this process; the routers of actions, insights and the control room read them too."""
-        return self._settings
-
-    def log_decision(self, decision: dict[str, Any]) -> None:
-        """Log an answer of another endpoint (its ``kind`` says which) before the reply leaves.
-
-        Raises:
-            DecisionLogError: It could not be logged, so it must not be answered.
-        """
-        self._log.append(decision)
+        self.follower = Follower(self, load_own=load_model, load_tag=load_tag)
+        self.follower.look()
 
     @property
     def blocking_problem(self) -> str | None:
         """Why nothing can be answered; None when requests are."""
         for cause in ("model", "key"):
-            if cause in self._problems:
-                return self._problems[cause]
-        if self._serving is None:
-            return self._problems.get("snapshot", "the first snapshot is being opened; try again")
-        return None
+            if cause in self.problems:
+                return self.problems[cause]
+        if self.serving is None:
+            return self.problems.get("snapshot", "the first snapshot is being opened; try again")
+        return self.log.problem
 
     def refresh(self) -> None:
-        """Take up a newly published snapshot; a bad one is refused and the old one stays."""
-        stamp = pointer_stamp(self._settings.online_dir)
-        if stamp is not None and stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            snapshot = open_snapshot(self._settings.online_dir)
-            if self._model is not None:
-                self._model.check_fits(snapshot.manifest)
-        except (SnapshotError, ModelError) as error:
-            self._refuse(error)
-            return
-        self._serving = Serving(snapshot=snapshot, model=self._model)
-        self._problems.pop("snapshot", None)
-        manifest = snapshot.manifest
-        logger.info("serving snapshot %s as of %s", manifest.version, manifest.as_of)
+        """Take up a new snapshot or release; a bad one is refused and the old one stays."""
+        self.follower.look()
+
+    def start(self) -> None:
+        """Follow the ledger and the snapshots in a thread, until ``close``."""
+        self.follower.start()
+
+    def close(self) -> None:
+        self.follower.stop()
+        self.shadow.close()
+        self.log.close()
+
+    def replace(self, serving: Serving) -> None:
+        """Serve this from the next request on, without the models that were taken out."""
+        with self._replacing:
+            self.serving = self.watch.without_tripped(serving)
 
     def rank_offers(self, request: RankOffersRequest) -> dict[str, Any]:
         """Decide, log, and return the answer in the shape of ``RankOffersReply``.
@@ -124,190 +132,187 @@ class Engine:
             DecisionLogError: The decision could not be logged.
         """
         started = time.perf_counter()
-        problem = self.blocking_problem
-        serving, key = self._serving, self._key
-        if problem is not None or serving is None or key is None:
-            raise NotReadyError(problem or "the service is starting; try again")
-        now = _utc_now()
+        serving, key = self.serving, self._key
+        if serving is None or key is None or self.problems:
+            serving, key = self._ready()
+        now = utc_now()
         household = pseudonymise(request.household_id, key)
-        manifest = serving.snapshot.manifest
-        candidates, fallback = self._candidates(serving, household, now)
-        scores, order = _rank(serving.model, candidates, request.k)
-        offers = _offers(serving, candidates, scores, order)
-        reply: dict[str, Any] = {
+        arm = serving.arm_of(household)
+        line: dict[str, Any] = {
+            "kind": "decision",
             "request_id": uuid.uuid4().hex,
-            "model_version": serving.model.version if serving.model else None,
-            "arm": ARM,
-            "as_of": manifest.as_of,
-            "data_age_days": _age_days(manifest.known_at, now),
-            "snapshot_version": manifest.version,
-            "fallback": fallback,
-            "offers": offers,
+            "decided_at": now,
+            "arm": arm,
+            "release": serving.release,
+            "propensity": serving.propensity(arm),
+            "household_id": household,
+            "k": request.k,
+            "context": request.context,
+            "bento": self.bento,
         }
-        self._log.append(
-            {
-                **{name: value for name, value in reply.items() if name != "offers"},
-                "decided_at": now,
-                "household_id": household,
-                "k": request.k,
-                "context": request.context,
-                "bento": self._bento,
-                "model_tag": serving.model.tag if serving.model else None,
-                "feature_set_hash": manifest.feature_set_hash,
-                "data_snapshot": manifest.data_snapshot,
-                # In the order of the snapshot's rows, so that a replay compares one to one.
-                "candidates": serving.snapshot.product_ids(candidates),
-                "scores": scores,
-                "ranking": [offer["product_id"] for offer in offers],
-                "probabilities": [offer["probability"] for offer in offers],
-                "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
-            }
-        )
-        self._decisions += 1
-        if fallback is not None:
-            self._fallbacks[fallback] += 1
-        return reply
+        try:
+            return self._decided(serving, arm, household, request.k, now, started, line)
+        except DecisionLogError:
+            raise
+        except Exception as error:
+            self._failed(line, error, started)
+            raise
+
+    def log_decision(self, decision: dict[str, Any]) -> None:
+        """Log an answer of another endpoint (its ``kind`` says which) before the reply leaves.
+
+        Raises:
+            DecisionLogError: It could not be logged, so it must not be answered.
+        """
+        self.log.append(decision)
 
     def status(self) -> Status:
-        serving = self._serving
-        now = _utc_now()
-        return Status(
+        return engine_status(self)
+
+    def report_gauges(self) -> None:
+        """Tell Prometheus how this process is; about every second."""
+        serving, now = self.serving, utc_now()
+        age = age_days(serving.snapshot.manifest.known_at, now) if serving else 0.0
+        self.metrics.gauges(
             ready=self.blocking_problem is None,
-            problems=self._all_problems(),
-            bento=self._bento,
-            arm=ARM,
-            model=_model_status(self._model),
-            snapshot=self._snapshot_status(serving.snapshot, now) if serving else None,
-            decisions=self._decisions,
-            fallbacks=dict(self._fallbacks),
-            started_at=self._started_at,
+            release=serving.release if serving else 0,
+            canary_percent=serving.percent if serving else 0.0,
+            snapshot_age_days=age,
+            stale=serving is not None and self.is_stale(serving.snapshot, now),
+            problems=len(self.problems),
+            log_failing=self.log.problem is not None,
         )
+        self.metrics.cost(log_bytes=self.log.bytes)
 
-    def close(self) -> None:
-        self._log.close()
+    def is_stale(self, snapshot: Snapshot, now: datetime) -> bool:
+        coming_week = self.settings.coming_week
+        if coming_week is not None:
+            # A finished calendar stands still at its coming week; only a live one ages by itself.
+            now = min(now, start_of_week(coming_week, time_zone=self.settings.time_zone))
+        return age_days(snapshot.manifest.known_at, now) > self.settings.stale_after_days
 
-    def _load_key(self) -> None:
-        try:
-            key = read_pseudonym_key(self._settings)
-            # A key that is too short fails here, not in every request.
-            pseudonymise("any", key)
-        except (PseudonymKeyMissingError, ValueError) as error:
-            self._problems["key"] = str(error)
-            logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        else:
-            self._key = key
+    def _ready(self) -> tuple[Serving, bytes]:
+        # The log says itself, at each request, whether it can be written.
+        problem = None if self.log.problem else self.blocking_problem
+        if problem is not None or self.serving is None or self._key is None:
+            raise NotReadyError(problem or "the service is starting; try again")
+        return self.serving, self._key
 
-    def _load_model(self, load_model: Callable[[], RankerModel | None]) -> None:
-        try:
-            self._model = load_model()
-        except ModelError as error:
-            self._problems["model"] = str(error)
-            logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-
-    def _refuse(self, error: SnapshotError | ModelError) -> None:
-        message = str(error)
-        if self._problems.get("snapshot") != message:
-            logger.error("snapshot refused: %s", message)
-        self._problems["snapshot"] = message
-
-    def _all_problems(self) -> list[str]:
-        problems = list(self._problems.values())
-        if self._model is None and "model" not in self._problems:
-            problems.append(
-                "no model is packaged: answers are popular products; run `make demo`, or "
-                "materialise the serving assets"
+    def _decided(
+        self,
+        serving: Serving,
+        arm: Arm,
+        household: str,
+        k: int,
+        now: datetime,
+        started: float,
+        line: dict[str, Any],
+    ) -> dict[str, Any]:
+        manifest = serving.snapshot.manifest
+        candidates, known_at, owner, fallback = self._candidates(serving, household, now)
+        ranked, error = rank(serving, arm, candidates, owner, k)
+        if error is not None:
+            fallback = "model_error"
+            if ranked.answerer is None:
+                candidates = serving.snapshot.popular
+        offers = offers_of(serving.snapshot, candidates, ranked)
+        model = ranked.answerer.model if ranked.answerer else None
+        traced = {
+            "request_id": line["request_id"],
+            "model_version": model.version if model else None,
+            "arm": arm,
+            "as_of": manifest.as_of,
+            "data_age_days": age_days(known_at, now),
+            "snapshot_version": manifest.version,
+            "fallback": fallback,
+        }
+        elapsed = time.perf_counter() - started - ranked.told_seconds
+        latency_ms = round(elapsed * 1e3, 3)
+        top_score = offers[0]["score"] if offers else None
+        line |= traced
+        line |= {
+            "model_tag": model.tag if model else None,
+            "feature_set_hash": manifest.feature_set_hash,
+            "data_snapshot": manifest.data_snapshot,
+            "status": 200,
+            "error": error,
+            "top_score": top_score,
+            "empty": not offers,
+            # In the order of the snapshot's rows, so that a replay compares one to one.
+            "candidates": serving.snapshot.product_ids(candidates),
+            "scores": ranked.scores,
+            "ranking": [offer["product_id"] for offer in offers],
+            "probabilities": [offer["probability"] for offer in offers],
+            "latency_ms": latency_ms,
+        }
+        if owner is None and model is not None:
+            # No snapshot holds these rows, and a replay needs them.
+            line["fresh"] = True
+            line["known_at"] = known_at
+            line["features"] = candidates.features
+        self.log.append(line)
+        trip = self.watch.saw(
+            serving, arm, failed=error, latency_ms=latency_ms, empty=not offers, top_score=top_score
+        )
+        if trip is not None:
+            self._take_out(trip)
+        self._count(arm, fallback, error, time.perf_counter() - started)
+        if serving.shadow is not None:
+            self.shadow.offer(
+                ShadowJob(serving, arm, household, candidates, ranked.scores, ranked.order, line)
             )
-        return problems
+        return {**traced, "offers": offers}
 
     def _candidates(
         self, serving: Serving, household: str, now: datetime
-    ) -> tuple[Candidates, Fallback | None]:
-        if serving.model is None:
-            return serving.snapshot.popular, "no_model"
-        candidates = serving.snapshot.lookup(household)
+    ) -> tuple[Candidates, datetime, str | None, Fallback | None]:
+        """Rows, when the newest thing behind them became known, and whose they are."""
+        snapshot = serving.snapshot
+        known_at = snapshot.manifest.known_at
+        if serving.live is None and serving.canary is None:
+            return snapshot.popular, known_at, None, "no_model"
+        stale: Fallback | None = "stale_features" if self.is_stale(snapshot, now) else None
+        fresh = self.fresh.lookup(household) if self.fresh is not None else None
+        if fresh is not None:
+            return fresh[0], max(fresh[1], known_at), None, stale
+        candidates = snapshot.lookup(household)
         if candidates is None:
-            return serving.snapshot.popular, "unknown_household"
-        return candidates, "stale_features" if self._is_stale(serving.snapshot, now) else None
+            return snapshot.popular, known_at, "", "unknown_household"
+        return candidates, known_at, household, stale
 
-    def _is_stale(self, snapshot: Snapshot, now: datetime) -> bool:
-        coming_week = self._settings.coming_week
-        if coming_week is not None:
-            # A finished calendar stands still at its coming week; only a live one ages by itself.
-            now = min(now, start_of_week(coming_week, time_zone=self._settings.time_zone))
-        return _age_days(snapshot.manifest.known_at, now) > self._settings.stale_after_days
+    def _take_out(self, trip: Trip) -> None:
+        """Serve without a model from the next request on; the ledger and people are told after."""
+        with self._replacing:
+            if self.serving is not None:
+                self.serving = self.watch.without_tripped(self.serving)
+        self.metrics.trips.inc()
+        logger.error("model %s taken out: %s", trip.tag, trip.breach.reason)
+        self.follower.wake()
 
-    def _snapshot_status(self, snapshot: Snapshot, now: datetime) -> SnapshotStatus:
-        manifest = snapshot.manifest
-        return SnapshotStatus(
-            version=manifest.version,
-            as_of=manifest.as_of,
-            known_at=manifest.known_at,
-            data_age_days=_age_days(manifest.known_at, now),
-            data_snapshot=manifest.data_snapshot,
-            feature_set_hash=manifest.feature_set_hash,
-            features=len(manifest.feature_names),
-            households=manifest.households,
-            candidates=manifest.rows,
-            stale=self._is_stale(snapshot, now),
-        )
-
-
-def _rank(
-    model: RankerModel | None, candidates: Candidates, k: int
-) -> tuple[np.ndarray | None, np.ndarray]:
-    if model is None:
-        # Popular products are stored most popular first.
-        return None, np.arange(min(k, len(candidates.product_codes)))
-    scores = model.score(candidates.features)
-    return scores, top_k(scores, k)
-
-
-def _offers(
-    serving: Serving, candidates: Candidates, scores: np.ndarray | None, order: np.ndarray
-) -> list[dict[str, Any]]:
-    names = serving.snapshot.names
-    probabilities, reasons = _told(serving.model, candidates.features[order])
-    chosen = zip(
-        candidates.product_codes[order].tolist(),
-        candidates.source_codes[order].tolist(),
-        [None] * len(order) if scores is None else scores[order].tolist(),
-        probabilities,
-        reasons,
-        strict=True,
-    )
-    return [
-        {
-            "rank": rank,
-            "product_id": names.products[product],
-            "score": score,
-            "probability": probability,
-            "reasons": said,
-            "source": names.sources[source],
-            **{name: column[product] for name, column in names.attributes.items()},
+    def _failed(self, line: dict[str, Any], error: Exception, started: float) -> None:
+        line |= {
+            "status": 500,
+            "error": f"{type(error).__name__}: {error}",
+            "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
-        for rank, (product, source, score, probability, said) in enumerate(chosen, start=1)
-    ]
+        self.log.append(line)
+        self._count(line["arm"], None, line["error"], time.perf_counter() - started)
 
+    def _count(
+        self, arm: str, fallback: Fallback | None, error: str | None, seconds: float
+    ) -> None:
+        self.decisions += 1
+        if fallback is not None:
+            self.fallbacks[fallback] += 1
+        self.metrics.decision(arm, fallback, seconds, failed=error is not None)
 
-def _told(
-    model: RankerModel | None, served: np.ndarray
-) -> tuple[list[float] | list[None], list[list[str]]]:
-    """Probabilities and reasons of the served rows only: reasons cost more than all scores."""
-    nothing = [None] * len(served)
-    if model is None:
-        return nothing, [[] for _ in nothing]
-    return model.probability(served) or nothing, model.reasons(served)
-
-
-def _model_status(model: RankerModel | None) -> ModelStatus | None:
-    if model is None:
-        return None
-    return ModelStatus(version=model.version, tag=model.tag, labels=model.labels)
-
-
-def _age_days(known_at: datetime, now: datetime) -> float:
-    return round((now - known_at) / _DAY, 3)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    def _load_key(self) -> None:
+        try:
+            key = read_pseudonym_key(self.settings)
+            # A key that is too short fails here, not in every request.
+            pseudonymise("any", key)
+        except (PseudonymKeyMissingError, ValueError) as error:
+            self.problems["key"] = str(error)
+            logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
+        else:
+            self._key = key

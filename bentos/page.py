@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from bentos.schemas import Status
+from bentos.status_schemas import Status
 
 # The page loads nothing and runs nothing.
 HEADERS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -15,7 +15,8 @@ MAX_CONTEXT_TEXT = 256
 # Of models/ranking/reasons.py, which a schema need not import.
 MAX_REASONS = 3
 
-Fallback = Literal["unknown_household", "stale_features", "no_model"]
+Fallback = Literal["unknown_household", "stale_features", "no_model", "model_error"]
+AnswerArm = Literal["live", "baseline", "canary"]
 ContextKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 ContextText = Annotated[str, StringConstraints(max_length=MAX_CONTEXT_TEXT)]
 ContextValue = ContextText | bool | int | float | None
@@ -109,7 +110,10 @@ class RankOffersReply(BaseModel):
 
     request_id: str = Field(description="Names this decision in the log")
     model_version: str | None = Field(description="null when no model answered")
-    arm: Literal["live"]
+    arm: AnswerArm = Field(
+        description="Which release answered: `canary` is on trial, `baseline` is the live model "
+        "for the households it is compared with"
+    )
     as_of: date = Field(description="Monday at whose start the features stand")
     data_age_days: float = Field(
         description="Days since the newest row behind the features became known (event time)"
@@ -117,7 +121,8 @@ class RankOffersReply(BaseModel):
     snapshot_version: str
     fallback: Fallback | None = Field(
         description="Why the answer is not the ordinary one: `unknown_household` and `no_model` "
-        "give popular products, `stale_features` ranks on features past the freshness limit"
+        "give popular products, `stale_features` ranks on features past the freshness limit, "
+        "`model_error` is the live model's answer, or popular products, where a model failed"
     )
     offers: list[Offer]
 
@@ -138,42 +143,3 @@ class Problem(BaseModel):
     detail: str
     remedy: str = Field(description="What to do about it")
     errors: list[FieldError] = Field(default_factory=list)
-
-
-class ModelStatus(BaseModel):
-    """The model that answers."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    version: str
-    tag: str
-    labels: dict[str, str]
-
-
-class SnapshotStatus(BaseModel):
-    """The snapshot that answers."""
-
-    version: str
-    as_of: date
-    known_at: datetime = Field(description="Naive UTC")
-    data_age_days: float
-    data_snapshot: str
-    feature_set_hash: str
-    features: int
-    households: int
-    candidates: int
-    stale: bool
-
-
-class Status(BaseModel):
-    """What is running, and what is wrong."""
-
-    ready: bool
-    problems: list[str] = Field(description="Empty when all is well")
-    bento: str | None
-    arm: Literal["live"]
-    model: ModelStatus | None
-    snapshot: SnapshotStatus | None
-    decisions: int = Field(description="Answers since this process started")
-    fallbacks: dict[Fallback, int]
-    started_at: datetime = Field(description="Naive UTC")

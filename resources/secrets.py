@@ -39,6 +39,11 @@ def quarantine_cipher(settings: Settings) -> Fernet:
     return Fernet(_kept(settings.home / "secrets" / "quarantine.key", Fernet.generate_key))
 
 
+def link_key(settings: Settings) -> bytes:
+    """Key of the signed links; a new one ends all links."""
+    return _kept(settings.home / "secrets" / "links.key", lambda: secrets.token_bytes(32))
+
+
 def _kept(path: Path, make) -> bytes:
     """Content of a key file, made once even if two processes ask at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,19 +10,24 @@ from resources.settings import PROJECT
 # All that the service imports; the rest of the project stays out of the bento.
 INCLUDE = (
     "bentos/*.py",
+    "bentos/templates/*",
     "models/*.py",
     "models/*/*.py",
     "resources/__init__.py",
     "resources/api_keys.py",
     "resources/decision_files.py",
+    "resources/health_file.py",
     "resources/incidents.py",
+    "resources/logged_decisions.py",
     "resources/online_snapshot.py",
     "resources/release_ledger.py",
+    "resources/release_steps.py",
     "resources/release_table.py",
     "resources/secrets.py",
     "resources/service_code.py",
     "resources/settings.py",
     "resources/telemetry.py",
+    "resources/versioned_files.py",
 )
 
 

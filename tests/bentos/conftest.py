@@ -25,6 +25,7 @@ from bentos.settings import ServingSettings
 from models.pseudonyms import pseudonymise
 from models.ranking.calibration import Calibration
 from models.serving.snapshot import SnapshotManifest, snapshot_arrays
+from resources.api_keys import add_key
 from resources.decision_files import log_files
 from resources.online_snapshot import write_snapshot
 
@@ -72,7 +73,7 @@ class World:
 
     @property
     def settings(self) -> ServingSettings:
-        return ServingSettings(home=self.home)
+        return ServingSettings(home=self.home, ledger_poll_seconds=0.05, snapshot_poll_seconds=0.05)
 
     def publish(
         self,
@@ -136,6 +137,11 @@ class World:
         train_probabilities(self.home)
         told = read_probabilities(self.home, name="ranker", ranker=booster)
         return self.model(probabilities=told)
+
+    def key(self, *scopes: str, name: str = "tests", **options: object) -> str:
+        """A new API key."""
+        _, token = add_key(self.settings.api_keys_file, name=name, scopes=scopes, **options)
+        return token
 
     def engine(self, load_model: Callable[[], RankerModel | None] | None = None) -> Engine:
         return Engine(self.settings, load_model=load_model or self.model)

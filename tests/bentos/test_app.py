@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
-from bentos.app import build_app
+from bentos.app import build_app, use_engine
 from bentos.page import status_page
 from tests.bentos.conftest import World, best_first
 
@@ -17,9 +17,9 @@ from tests.bentos.conftest import World, best_first
 def client(world: World) -> Iterator[TestClient]:
     world.publish()
     app = build_app()
-    app.state.engine = world.engine()
-    app.state.poll_seconds = 0.05
-    with TestClient(app, raise_server_exceptions=False) as client:
+    use_engine(app, world.engine())
+    key = {"Authorization": f"Bearer {world.key('offers:read', 'release:write')}"}
+    with TestClient(app, raise_server_exceptions=False, headers=key) as client:
         yield client
 
 
@@ -93,9 +93,9 @@ def test_unknown_pages_and_wrong_methods_are_problems(client: TestClient) -> Non
 
 def test_no_snapshot_is_503_with_the_remedy(world: World) -> None:
     app = build_app()
-    app.state.engine = world.engine()
-    app.state.poll_seconds = 60
-    with TestClient(app) as client:
+    use_engine(app, world.engine())
+    key = {"Authorization": f"Bearer {world.key('offers:read')}"}
+    with TestClient(app, headers=key) as client:
         reply = client.post("/rank_offers", json={"household_id": "1"})
         assert reply.status_code == 503
         assert reply.headers["content-type"] == "application/problem+json"
@@ -126,7 +126,7 @@ def test_an_unforeseen_fault_is_a_problem_without_its_inside(
 
 def test_the_published_schema_describes_real_answers(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/rank_offers", "/status"}
+    assert {"/rank_offers", "/status", "/releases", "/releases/{action}"} <= set(schema["paths"])
     post = schema["paths"]["/rank_offers"]["post"]
     assert {"200", "422", "503"} <= set(post["responses"])
     assert set(post["responses"]["422"]["content"]) == {"application/problem+json"}

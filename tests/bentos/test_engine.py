@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from bentos import engine as engine_module
+from bentos import follower
 from bentos.decision_log import DecisionLogError
 from bentos.engine import Engine, NotReadyError
 from bentos.ranker_model import ModelError
@@ -229,7 +229,7 @@ def test_an_unchanged_pointer_opens_nothing(world: World, monkeypatch: pytest.Mo
     world.publish()
     engine = world.engine()
     opened: list[Path] = []
-    monkeypatch.setattr(engine_module, "open_snapshot", opened.append)
+    monkeypatch.setattr(follower, "open_snapshot", opened.append)
     engine.refresh()
     assert opened == []
 
