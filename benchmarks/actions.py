@@ -7,8 +7,9 @@ Three parts. ``instances``: seeded small markets and limits at random; an indepe
 what the plans break. ``markets``: simulated markets in which lifts are estimated from the panel
 alone; every plan is then valued with the true effects. ``regret`` is against the best plan under
 the true effects, ``regret_among_proven`` against the best of those whose evidence allows a plan,
-``regret_if_all_proven`` without that rule for both. ``full chain``: a plan for every product and
-action of every store.
+``regret_if_all_proven`` without that rule for both. ``over_top_response`` and ``over_greedy_ratio``
+are differences over the best plan's value: a simple plan may be worth nothing. ``full chain``: a plan
+for every product and action of every store.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def simulated_market(seed: int, *, base_units: float) -> dict[str, Any]:
         "regret": 1 - values["plan"] / values["best"],
         "regret_among_proven": 1 - values["plan"] / values["best_of_proven"],
         "regret_if_all_proven": 1 - values["plan_if_all_proven"] / values["best"],
-        "over_top_response": (values["plan"] - values[TOP_RESPONSE]) / abs(values[TOP_RESPONSE]),
+        "over_top_response": (values["plan"] - values[TOP_RESPONSE]) / values["best"],
         "decision": verdict.decision,
         "claimed_low": verdict.low,
         "true_difference": values["plan"] - values[CURRENT],
@@ -184,13 +185,13 @@ def _pooled(markets: list[dict[str, Any]]) -> dict[str, float]:
     total = {
         name: float(np.sum([m["values"][name] for m in markets])) for name in markets[0]["values"]
     }
-    response = total[TOP_RESPONSE]
+    best = total["best"]
     return {
-        "regret": 1 - total["plan"] / total["best"],
+        "regret": 1 - total["plan"] / best,
         "regret_among_proven": 1 - total["plan"] / total["best_of_proven"],
-        "regret_if_all_proven": 1 - total["plan_if_all_proven"] / total["best"],
-        "over_top_response": (total["plan"] - response) / abs(response),
-        "over_greedy_ratio": total["plan"] / total["greedy_ratio"] - 1,
+        "regret_if_all_proven": 1 - total["plan_if_all_proven"] / best,
+        "over_top_response": (total["plan"] - total[TOP_RESPONSE]) / best,
+        "over_greedy_ratio": (total["plan"] - total["greedy_ratio"]) / best,
     }
 
 
