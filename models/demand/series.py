@@ -44,6 +44,9 @@ class Codes:
 class Series:
     """The panel's history as matrices of pairs x weeks, and what a pair belongs to.
 
+    A week lies together in memory: history is added week by week, and a large chain does not fit
+    the processor's cache.
+
     Attributes:
         pairs: ``store_id, product_id``, sorted; row i of every matrix.
         weeks: Every Monday from the panel's first to its last.
@@ -176,9 +179,9 @@ def series(rows: pl.DataFrame, *, last: date) -> Series:
     display_codes = _with_none(rows["display"])
     mailer_codes = _with_none(rows["mailer"])
     has_units = past["units"].is_not_null().to_numpy()
-    known = np.zeros(shape, dtype=bool)
+    known = np.zeros(shape, dtype=bool, order="F")
     known[at[0][has_units], at[1][has_units]] = True
-    active = np.zeros(shape, dtype=bool)
+    active = np.zeros(shape, dtype=bool, order="F")
     active[at] = past["active"].to_numpy() & has_units
     if rows["zero_filled"][0]:
         known[:] = True
@@ -240,7 +243,7 @@ def _places(
 def _matrix(
     values: pl.Series, at: tuple[np.ndarray, np.ndarray], shape: tuple[int, int], *, empty: float
 ) -> np.ndarray:
-    made = np.full(shape, empty, dtype=np.float32)
+    made = np.full(shape, empty, dtype=np.float32, order="F")
     made[at] = values.cast(pl.Float32).fill_null(np.nan).to_numpy()
     return made
 
@@ -251,7 +254,7 @@ def _coded(
     at: tuple[np.ndarray, np.ndarray],
     shape: tuple[int, int],
 ) -> np.ndarray:
-    made = np.zeros(shape, dtype=np.int16)
+    made = np.zeros(shape, dtype=np.int16, order="F")
     made[at] = place(values, names)
     return made
 
