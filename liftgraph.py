@@ -17,6 +17,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bentos.keys_command import keys
+
 if TYPE_CHECKING:
     from assets.governance.runner import Outcome
 
@@ -277,6 +279,9 @@ def quarantine(*, table: str, week, most: int) -> None:
     console.print(
         f"{rows.height:,} row(s) set aside" + (", the first shown" if rows.height > most else "")
     )
+
+
+main.add_command(keys)
 
 
 if __name__ == "__main__":

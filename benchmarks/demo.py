@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,28 @@ def a_household(landing: Path) -> str:
     return str(busiest["household_id"][0])
 
 
-def ask(url: str, request: Mapping[str, Any]) -> dict[str, Any]:
+@contextmanager
+def a_key() -> Iterator[str]:
+    """An API key for the demonstration, good while the block runs."""
+    from bentos.settings import ServingSettings
+    from resources.api_keys import add_key, revoke_key
+
+    file = ServingSettings().api_keys_file
+    key, token = add_key(file, name="demo", scopes=["offers:read"], expires_in=timedelta(hours=1))
+    try:
+        yield token
+    finally:
+        revoke_key(file, key.id)
+
+
+def ask(url: str, request: Mapping[str, Any], *, key: str) -> dict[str, Any]:
     """One real request to the running service."""
-    answer = httpx.post(f"{url}/rank_offers", json=dict(request), timeout=30)
+    answer = httpx.post(
+        f"{url}/rank_offers",
+        json=dict(request),
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=30,
+    )
     answer.raise_for_status()
     return answer.json()
 
@@ -154,8 +173,8 @@ def main() -> None:
         household = a_household(settings.landing_dir)
         request = {"household_id": household, "k": OFFERS}
         serving = time.perf_counter()
-        with serve(bento.data_version, home=settings.home) as url:
-            reply = ask(url, request)
+        with a_key() as key, serve(bento.data_version, home=settings.home) as url:
+            reply = ask(url, request, key=key)
         stages = outcome.stages() | {"serve": round(time.perf_counter() - serving, 2)}
         result = {
             "rows": ingested(lake),
@@ -180,8 +199,9 @@ def main() -> None:
     console.print(
         f"\nDone in {result['wall_s']:.0f} s, at most {result['peak_rss_mb']:,.0f} MB. "
         f"The figures are in {target}, the reports in {reports}.\n"
-        "Next: `make dev` opens the graph, `make serve` the service, `make plan` says what a "
-        "changed drop would re-materialise.",
+        "Next: `make dev` opens the graph, `make serve` the service (`python -m liftgraph keys add "
+        "NAME --scope offers:read` makes a key for it), `make plan` says what a changed drop would "
+        "re-materialise.",
         markup=False,
     )
 
