@@ -8,8 +8,8 @@ what the plans break. ``markets``: simulated markets in which lifts are estimate
 alone; every plan is then valued with the true effects. ``regret`` is against the best plan under
 the true effects, ``regret_among_proven`` against the best of those whose evidence allows a plan,
 ``regret_if_all_proven`` without that rule for both. ``over_top_response`` and ``over_greedy_ratio``
-are differences over the best plan's value: a simple plan may be worth nothing. ``full chain``: a plan
-for every product and action of every store.
+are differences over the best plan's value: a simple plan may be worth nothing. ``full chain``: a
+plan for every product and action of every store.
 """
 
 from __future__ import annotations
