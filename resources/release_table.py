@@ -68,6 +68,9 @@ def engine(url: str) -> sa.Engine:
         sa.event.listen(made, "connect", _sqlite_connected)
         sa.event.listen(made, "begin", _sqlite_begun)
     else:
+        if address.drivername == "postgresql":
+            # The driver that the `postgres` extra installs.
+            address = address.set(drivername="postgresql+psycopg2")
         made = sa.create_engine(
             address,
             pool_pre_ping=True,

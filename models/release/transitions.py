@@ -82,9 +82,10 @@ def check_transition(
     refused = _refusal(releases, model_version, to, percent, evidence or {})
     if refused is None:
         return False
-    if forced and _can_be_forced(releases, model_version, to, percent):
+    forcible = _can_be_forced(releases, model_version, to, percent)
+    if forced and forcible:
         return True
-    how = "; force it with a reason if it must be" if to in FORCIBLE and not forced else ""
+    how = "; force it with a reason if it must be" if forcible else ""
     raise IllegalTransitionError(f"{refused}{how}. Now: {releases.in_words()}")
 
 

@@ -103,8 +103,12 @@ def test_places_have_room_for_one_even_by_force() -> None:
     for forced in (False, True):
         with pytest.raises(IllegalTransitionError, match="c cannot be canary: b is"):
             history.to("c", "canary", percent=1.0, forced=forced)
-        with pytest.raises(IllegalTransitionError, match=r"a is live and cannot become shadow"):
-            history.to("a", "shadow", forced=forced)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_the_live_model_leaves_its_place_to_another_one_only(forced: bool) -> None:
+    with pytest.raises(IllegalTransitionError, match="a is live and cannot become shadow"):
+        with_live().to("a", "shadow", forced=forced)
 
 
 def test_force_that_is_not_needed_is_not_recorded() -> None:
