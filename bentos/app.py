@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 
-from bentos import metrics, problems, release_api
+from bentos import events_api, metrics, problems, release_api
 from bentos.audit import Audit
 from bentos.auth import SECURITY_SCHEME, Gate
 from bentos.edge import ANYTHING_ELSE, Edge
@@ -30,6 +30,7 @@ ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # By path: what an API key must allow. All else is open.
 KEYED = {
     "/rank_offers": "offers:read",
+    "/events": "events:write",
     "/releases/{action}": "release:write",
 }
 DESCRIPTION = """
@@ -86,6 +87,7 @@ def build_app() -> FastAPI:
         )
 
     app.include_router(release_api.router(lambda: _engine(app)))
+    app.include_router(events_api.router(lambda: _engine(app)))
 
     @app.api_route(ANYTHING_ELSE, methods=ALL_METHODS, include_in_schema=False)
     async def anything_else(request: Request) -> Response:
@@ -109,6 +111,8 @@ def use_engine(app: FastAPI, engine: Engine) -> None:
     app.state.audit = Audit(engine.settings.audit_dir)
     app.state.gate = Gate(engine.settings, app.state.audit, engine.metrics)
     engine.follower.tended += [app.state.gate.refresh, app.state.audit.tend]
+    if engine.fresh is not None:
+        engine.follower.tended.append(engine.fresh.tend)
 
 
 @contextlib.asynccontextmanager

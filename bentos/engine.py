@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bentos.arms import Serving
 from bentos.clock import age_days, utc_now
@@ -33,6 +33,9 @@ from models.pseudonyms import pseudonymise
 from models.release.routing import Arm
 from models.serving.snapshot import Candidates, Snapshot
 
+if TYPE_CHECKING:
+    from bentos.fresh_features import FreshFeatures
+
 logger = logging.getLogger("liftgraph.serving")
 
 _MEGABYTE = 1 << 20
@@ -40,14 +43,6 @@ _MEGABYTE = 1 << 20
 
 class NotReadyError(RuntimeError):
     """Nothing can be answered yet; the message says what is missing and how to get it."""
-
-
-class FreshLookup(Protocol):
-    """Rows of households whose events came after the snapshot."""
-
-    def lookup(self, household: str) -> tuple[Candidates, datetime] | None:
-        """Candidates of a pseudonym and the time (naive UTC) of its newest event, if any came."""
-        ...
 
 
 class Engine:
@@ -58,7 +53,7 @@ class Engine:
         load_model: The bento's own model, which is live while the ledger names none.
         load_tag: Any model of the store.
         bento: Tag of the bento, for the log.
-        fresh: Asked before the snapshot.
+        fresh: Rows of households whose events came after the snapshot; asked before it.
     """
 
     def __init__(
@@ -68,7 +63,7 @@ class Engine:
         load_model: Callable[[], RankerModel | None],
         load_tag: Callable[[str], RankerModel | None] = load_ranker,
         bento: str | None = None,
-        fresh: FreshLookup | None = None,
+        fresh: FreshFeatures | None = None,
     ) -> None:
         self.settings = settings
         self.bento = bento
@@ -113,11 +108,25 @@ class Engine:
     def start(self) -> None:
         """Follow the ledger and the snapshots in a thread, until ``close``."""
         self.follower.start()
+        if self.fresh is not None:
+            self.fresh.start()
 
     def close(self) -> None:
         self.follower.stop()
+        if self.fresh is not None:
+            self.fresh.close()
         self.shadow.close()
         self.log.close()
+
+    def pseudonym(self, raw_id: str) -> str:
+        """Of a raw household id.
+
+        Raises:
+            NotReadyError: There is no key.
+        """
+        if self._key is None:
+            raise NotReadyError(self.problems.get("key", "the service is starting; try again"))
+        return pseudonymise(raw_id, self._key)
 
     def replace(self, serving: Serving) -> None:
         """Serve this from the next request on, without the models that were taken out."""
@@ -272,7 +281,8 @@ class Engine:
         if serving.live is None and serving.canary is None:
             return snapshot.popular, known_at, None, "no_model"
         stale: Fallback | None = "stale_features" if self.is_stale(snapshot, now) else None
-        fresh = self.fresh.lookup(household) if self.fresh is not None else None
+        version = snapshot.manifest.version
+        fresh = self.fresh.lookup(household, version) if self.fresh is not None else None
         if fresh is not None:
             return fresh[0], max(fresh[1], known_at), None, stale
         candidates = snapshot.lookup(household)

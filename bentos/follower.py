@@ -194,6 +194,9 @@ class Follower:
             engine.problems.pop(arm, None)
         for refusal in refusals:
             self._note(refusal)
+        if engine.fresh is not None:
+            # Before the snapshot answers: events that it does not hold are counted from the start.
+            engine.fresh.follow(snapshot)
         engine.replace(serving)
         manifest = snapshot.manifest
         logger.info(

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from bentos.app import build_app, use_engine
 from bentos.child import end_with_parent
 from bentos.engine import Engine
+from bentos.fresh_features import FreshFeatures
 from bentos.metrics import prepare_folder
 from bentos.ranker_model import MODEL_NAME, load_ranker
 from bentos.settings import ServingSettings
@@ -47,6 +48,7 @@ class LiftGraph:
             settings,
             load_model=functools.partial(load_ranker, settings.model_tag or _model_tag(bento)),
             bento=str(bento.tag) if bento is not None else None,
+            fresh=FreshFeatures(settings),
         )
         use_engine(app, self._engine)
         _settle_garbage_collector()

@@ -60,15 +60,17 @@ class ServingSettings(Settings):
         gt=0,
         description="Closed files of the decision log stay this long; longer while not ingested",
     )
+    event_sync: bool = Field(
+        default=True, description="Each event is synced to disk before it is acknowledged"
+    )
+    event_poll_seconds: float = Field(
+        default=0.2, gt=0, description="How often a worker looks for events that another one took"
+    )
     told_rows: int = Field(
         default=200_000,
         ge=0,
         description="Offers whose probability and reasons are kept in memory, for each model",
     )
-
-    @property
-    def decisions_dir(self) -> Path:
-        return self.home / "decisions"
 
     @property
     def audit_dir(self) -> Path:

@@ -63,6 +63,8 @@ def _problems(engine: Engine) -> list[str]:
     problems = list(engine.problems.values())
     if engine.log.problem is not None:
         problems.append(engine.log.problem)
+    if engine.fresh is not None and engine.fresh.problem is not None:
+        problems.append(engine.fresh.problem)
     serving = engine.serving
     if serving is not None and serving.live is None and "model" not in engine.problems:
         problems.append(

@@ -7,23 +7,18 @@ when the household's new lines are appended: to the bit, while everybody else st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from models.features.household import household_features
-from models.features.household_product import household_product_features
-from models.features.household_store import household_store_features
-from models.features.household_type import household_type_features
 from models.ranking import candidates as sources
 from models.ranking import inputs
 from models.ranking.basket_history import basket_history
 from models.ranking.context import with_context
 from models.ranking.dataset import examples
-from models.ranking.line_store import LINE_COLUMNS
+from models.ranking.household_plans import HouseholdFrames, HouseholdPlans
 from models.ranking.neighbours import tifu_knn_of_one, tifu_vectors
 from models.ranking.week_facts import PRODUCT_COLUMNS, WeekFacts
 
@@ -33,16 +28,6 @@ if TYPE_CHECKING:
 # An as-of is the end of the hour of the newest event: rows do not depend on seconds, and the
 # features of all households that shop within the hour stand at one instant.
 _HOUR_SECONDS = 3600
-
-
-@dataclass(frozen=True)
-class HouseholdFrames:
-    """The four feature sets of one household, stamped with the as-of week of the facts."""
-
-    household: pl.DataFrame
-    household_product: pl.DataFrame
-    household_store: pl.DataFrame
-    household_type: pl.DataFrame
 
 
 def as_of_after(newest: datetime, *, facts: WeekFacts) -> datetime:
@@ -56,7 +41,12 @@ def as_of_after(newest: datetime, *, facts: WeekFacts) -> datetime:
 
 
 def fresh_examples(
-    facts: WeekFacts, *, household_id: str, lines: pl.DataFrame, at: datetime
+    facts: WeekFacts,
+    *,
+    household_id: str,
+    lines: pl.DataFrame,
+    at: datetime,
+    plans: HouseholdPlans | None = None,
 ) -> pl.DataFrame:
     """Candidates and features of one household as they stand at ``at``.
 
@@ -66,13 +56,14 @@ def fresh_examples(
         lines: All lines of the household, ``LINE_COLUMNS``, those of the facts among them; only
             what was sold before ``at`` counts.
         at: Naive UTC, from ``as_of_after``.
+        plans: Of the facts, kept between calls to save most of the time.
 
     Returns:
         As ``dataset.examples`` for this household: sorted by product; no rows without a line in the
         364 days before ``at``.
     """
     past = lines.filter(pl.col("sold_at") < at)
-    frames = household_frames(facts, past, at=at)
+    frames = (plans or HouseholdPlans(facts)).frames(past, at=at)
     stores = sources.own_store(frames.household_store.lazy()).collect()
     close = neighbours_of_one(facts, past, household_id=household_id)
     united = (
@@ -92,34 +83,6 @@ def fresh_examples(
         household_product=frames.household_product.lazy(),
         features=inputs.FEATURES,
     )
-
-
-def household_frames(facts: WeekFacts, lines: pl.DataFrame, *, at: datetime) -> HouseholdFrames:
-    """The four feature sets of one household at ``at``."""
-    bought = facts.products(lines["product_id"].unique())
-    versions = (
-        bought.filter("listed")
-        .select(
-            "product_id",
-            "brand",
-            "category",
-            "type",
-            pl.lit(facts.instant).cast(pl.Datetime("us")).alias("known_at"),
-        )
-        .lazy()
-    )
-    rows = lines.select(LINE_COLUMNS).lazy()
-    zone = facts.time_zone
-    made = pl.collect_all(
-        [
-            household_features(rows, [at], products=versions, time_zone=zone),
-            household_product_features(rows, [at], time_zone=zone),
-            household_store_features(rows, [at], time_zone=zone),
-            household_type_features(rows, [at], products=versions, time_zone=zone),
-        ]
-    )
-    # An event of a later week than the facts' still joins them: they are the newest there are.
-    return HouseholdFrames(*(f.with_columns(pl.lit(facts.as_of).alias("as_of")) for f in made))
 
 
 def neighbours_of_one(facts: WeekFacts, lines: pl.DataFrame, *, household_id: str) -> pl.DataFrame:

@@ -1,0 +1,331 @@
+"""Rows of households whose events came after the snapshot: made at the event, then looked up.
+
+Every process follows the event log, so that an event that one worker took is counted by all. A new
+snapshot starts anew from what was sold after its data: what it holds already is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from bentos.event_schemas import BasketLine, EventReply, naive_utc
+from bentos.settings import ServingSettings
+from models.calendar import end_of_week
+from models.ranking.fresh import as_of_after, fresh_examples
+from models.ranking.household_plans import HouseholdPlans
+from models.ranking.inputs import FEATURES
+from models.ranking.line_store import LINE_COLUMNS, LINE_SCHEMA
+from models.ranking.week_facts import WeekFacts
+from models.serving.snapshot import Candidates, Snapshot, SnapshotManifest, feature_matrix
+from resources.decision_files import remove_old
+from resources.event_log import EventLog
+from resources.online_history import HistoryManifest, open_history
+from resources.online_snapshot import SnapshotError
+
+logger = logging.getLogger("liftgraph.serving")
+
+# Clocks of tills differ; a sale further in the future is a mistake.
+FUTURE_MINUTES = 5
+# Households that are made anew before a new snapshot answers; the rest follow beside the requests.
+MADE_AT_ONCE = 100
+
+
+class EventTimeError(ValueError):
+    """A sale lies where it cannot; the message says where it may."""
+
+
+@dataclass(frozen=True)
+class FreshRow:
+    """What an overlay holds of one household.
+
+    Attributes:
+        candidates: As a snapshot's; codes are those of the snapshot it was made for.
+        known_at: When its newest line was sold, naive UTC.
+    """
+
+    candidates: Candidates
+    known_at: datetime
+
+
+@dataclass
+class View:
+    """Fresh rows of one snapshot."""
+
+    version: str
+    known_at: datetime
+    facts: WeekFacts
+    plans: HouseholdPlans
+    product_codes: dict[str, int]
+    source_codes: dict[str, int]
+    rows: dict[str, FreshRow] = field(default_factory=dict)
+    waiting: dict[str, None] = field(default_factory=dict)
+
+
+class FreshFeatures:
+    """The overlay of one process.
+
+    ``follow`` a snapshot, ``accept`` events, ``lookup`` rows. ``accept`` takes some milliseconds
+    and belongs in a thread of its own; ``lookup`` is a dictionary's.
+    """
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._log = EventLog(settings.household_events_dir, sync=settings.event_sync)
+        self._events: dict[str, list[dict[str, Any]]] = {}
+        self._view: View | None = None
+        # One household is made at a time; lookups never wait for it.
+        self._making = threading.RLock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.problem: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Households that are answered from events."""
+        return len(self._view.rows) if self._view else 0
+
+    @property
+    def waiting(self) -> int:
+        """Households whose events are not counted yet."""
+        return len(self._view.waiting) if self._view else 0
+
+    def lookup(
+        self, household: str, snapshot_version: str | None = None
+    ) -> tuple[Candidates, datetime] | None:
+        """A household's row, by its pseudonym; None where the snapshot's is the newest.
+
+        Args:
+            household: Pseudonym.
+            snapshot_version: The snapshot that answers: rows made for another one are not given.
+        """
+        view = self._view
+        if view is None or snapshot_version not in {None, view.version}:
+            return None
+        row = view.rows.get(household)
+        return None if row is None else (row.candidates, row.known_at)
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Make the rows for a snapshot that is about to answer; cheap when it is the same."""
+        manifest = snapshot.manifest
+        with self._making:
+            if self._view is not None and self._view.version == manifest.version:
+                return
+            view = self._open(snapshot)
+            if view is not None:
+                self._take(self._log.news())
+                self._forget(before=min(self._view.known_at, view.known_at) if self._view else None)
+                view.waiting = dict.fromkeys(
+                    h for h, events in self._events.items() if _fresh(events, view.known_at)
+                )
+                self._make_waiting(view, most=MADE_AT_ONCE)
+            self._view = view
+
+    def accept(
+        self, *, event_id: str, household: str, lines: list[BasketLine], now: datetime
+    ) -> EventReply:
+        """Log an event and make the household's row anew, once.
+
+        Args:
+            event_id: The caller's.
+            household: Pseudonym.
+            lines: What was bought.
+            now: Naive UTC.
+
+        Raises:
+            EventTimeError: A line was sold in the future.
+            EventConflictError: The ``event_id`` came before with another content.
+            EventLogError: It could not be logged.
+        """
+        self._check_times(lines, now)
+        rows = [
+            line.model_dump() | {"sold_at": naive_utc(line.sold_at).isoformat()} for line in lines
+        ]
+        view = self._view
+        held_until = view.known_at.isoformat() if view else ""
+        content = orjson.dumps([household, rows], option=orjson.OPT_SORT_KEYS)
+        appended = self._log.append(
+            {
+                "event_id": event_id,
+                "digest": hashlib.sha256(content).hexdigest(),
+                "household_id": household,
+                "received_at": now.isoformat(),
+                "fresh_lines": sum(row["sold_at"] >= held_until for row in rows) if view else 0,
+                "line_count": len(rows),
+                "lines": rows,
+            }
+        )
+        with self._making:
+            self._take(self._log.news())
+            if not appended.repeated:
+                self._take([appended.record])
+            if self._view is not None and household in self._view.waiting:
+                self._make(self._view, household)
+        logged = appended.record
+        return EventReply(
+            event_id=event_id,
+            received_at=datetime.fromisoformat(logged["received_at"]),
+            lines=logged["line_count"],
+            fresh_lines=logged["fresh_lines"],
+        )
+
+    def start(self) -> None:
+        """Follow the log in a thread, until ``close``."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    def catch_up(self, *, most: int = 1) -> None:
+        """Count what other processes took, and make up to ``most`` households that wait."""
+        with self._making:
+            self._take(self._log.news())
+            if self._view is not None:
+                self._make_waiting(self._view, most=most)
+
+    def tend(self) -> None:
+        """Remove old files of the log that are ingested."""
+        remove_old(self._settings.household_events_dir, keep_days=self._settings.log_keep_days)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.catch_up()
+                self.problem = None if self._view is not None else self.problem
+            except Exception as error:  # the thread must go on
+                logger.exception("events could not be followed")
+                self.problem = f"events could not be followed ({error}); it is tried again"
+            self._stop.wait(0.0 if self.waiting else self._settings.event_poll_seconds)
+
+    def _open(self, snapshot: Snapshot) -> View | None:
+        manifest = snapshot.manifest
+        try:
+            history = open_history(self._settings.online_history_dir)
+        except SnapshotError as error:
+            self.problem = f"events are logged but not counted: {error}"
+            return None
+        if not _belong(history.manifest, manifest):
+            self.problem = (
+                f"events are logged but not counted: history {history.manifest.version} does not "
+                f"belong to snapshot {manifest.version}; materialise serving.online_history and "
+                "serving.online_snapshot"
+            )
+            return None
+        self.problem = None
+        facts = history.facts.warm()
+        return View(
+            version=manifest.version,
+            known_at=manifest.known_at,
+            facts=facts,
+            plans=HouseholdPlans(facts),
+            product_codes={name: i for i, name in enumerate(snapshot.names.products)},
+            source_codes={name: i for i, name in enumerate(snapshot.names.sources)},
+        )
+
+    def _take(self, records: Iterable[dict[str, Any]]) -> None:
+        for record in records:
+            household = record["household_id"]
+            self._events.setdefault(household, []).append(record)
+            if self._view is not None and _fresh([record], self._view.known_at):
+                self._view.waiting[household] = None
+
+    def _forget(self, *, before: datetime | None) -> None:
+        """Let events go that neither this snapshot nor the one before counts."""
+        if before is None:
+            return
+        kept = {h: [r for r in rs if _fresh([r], before)] for h, rs in self._events.items()}
+        self._events = {h: records for h, records in kept.items() if records}
+
+    def _make_waiting(self, view: View, *, most: int) -> None:
+        for household in list(view.waiting)[:most]:
+            self._make(view, household)
+
+    def _make(self, view: View, household: str) -> None:
+        view.waiting.pop(household, None)
+        row = make_row(view, household, self._events.get(household, ()))
+        if row is None:
+            view.rows.pop(household, None)
+        else:
+            view.rows[household] = row
+
+    def _check_times(self, lines: list[BasketLine], now: datetime) -> None:
+        latest = now + timedelta(minutes=FUTURE_MINUTES)
+        coming = self._settings.coming_week
+        if coming is not None:
+            # A finished calendar stands still in its coming week.
+            latest = min(latest, end_of_week(coming, time_zone=self._settings.time_zone))
+        if max(naive_utc(line.sold_at) for line in lines) >= latest:
+            raise EventTimeError(f"sold in the future: sales are before {latest} UTC")
+
+
+def make_row(view: View, household: str, events: Iterable[dict[str, Any]]) -> FreshRow | None:
+    """A household's candidates with its fresh events counted; None when there are none."""
+    fresh = fresh_lines(household, events, since=view.known_at)
+    if fresh.is_empty():
+        return None
+    newest = fresh["sold_at"].max()
+    made = fresh_examples(
+        view.facts,
+        household_id=household,
+        lines=pl.concat([view.facts.lines_of(household), fresh]),
+        at=as_of_after(newest, facts=view.facts),  # type: ignore[arg-type]
+        plans=view.plans,
+    )
+    # A product that the snapshot has no code for was never listed nor bought before.
+    made = made.filter(pl.col("product_id").is_in(list(view.product_codes)))
+    if made.is_empty():
+        return None
+    return FreshRow(
+        candidates=Candidates(
+            product_codes=np.array(
+                [view.product_codes[p] for p in made["product_id"].to_list()], dtype=np.int32
+            ),
+            source_codes=np.array(
+                [view.source_codes[s] for s in made["source"].to_list()], dtype=np.int16
+            ),
+            features=feature_matrix(made, FEATURES.names),
+        ),
+        known_at=newest,  # type: ignore[arg-type]
+    )
+
+
+def fresh_lines(
+    household: str, events: Iterable[dict[str, Any]], *, since: datetime
+) -> pl.DataFrame:
+    """Lines of logged events that were sold at or after ``since``, as ``LINE_SCHEMA``."""
+    rows = [
+        {"household_id": household} | line | {"sold_at": datetime.fromisoformat(line["sold_at"])}
+        for event in events
+        for line in event["lines"]
+        if datetime.fromisoformat(line["sold_at"]) >= since
+    ]
+    return pl.DataFrame(rows, schema=LINE_SCHEMA).select(LINE_COLUMNS)
+
+
+def _fresh(events: Iterable[dict[str, Any]], since: datetime) -> bool:
+    return any(
+        datetime.fromisoformat(line["sold_at"]) >= since
+        for event in events
+        for line in event["lines"]
+    )
+
+
+def _belong(history: HistoryManifest, snapshot: SnapshotManifest) -> bool:
+    return (history.as_of, history.known_at, history.feature_set_hash) == (
+        snapshot.as_of,
+        snapshot.known_at,
+        snapshot.feature_set_hash,
+    )
