@@ -24,20 +24,9 @@ from bentos.action_schemas import (
     WhatIfRequest,
 )
 from bentos.engine import Engine
-from bentos.schemas import Problem
 
 JSON = "application/json"
-_DESCRIBED = {
-    422: "A field is wrong: which one, and why; or no plan within the budget keeps the limits",
-    503: "The decision could not be logged: what to do",
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": said,
-        "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
-    }
-    for status, said in _DESCRIBED.items()
-}
+_ERRORS = problems.described(401, 403, 413, 422, 429, 503, 504)
 
 
 class Desks:
