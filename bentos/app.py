@@ -10,17 +10,17 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match
 
-from bentos import events_api, metrics, problems, release_api
+from bentos import actions_api, control_room, events_api, metrics, problems, release_api
+from bentos.actions_api import Desks
 from bentos.audit import Audit
-from bentos.auth import SECURITY_SCHEME, Gate
+from bentos.auth import SECURITY_SCHEME, Gate, require
 from bentos.edge import ANYTHING_ELSE, Edge
 from bentos.engine import Engine
-from bentos.page import HEADERS, status_page
 from bentos.quick_route import OffersRoute
 from bentos.schemas import RankOffersReply, RankOffersRequest
 from bentos.status_schemas import Status
@@ -30,6 +30,8 @@ ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # By path: what an API key must allow. All else is open.
 KEYED = {
     "/rank_offers": "offers:read",
+    "/recommend_actions": "actions:read",
+    "/what_if": "actions:read",
     "/events": "events:write",
     "/releases/{action}": "release:write",
 }
@@ -74,11 +76,6 @@ def build_app() -> FastAPI:
     async def status() -> Status:
         return await asyncio.to_thread(_engine(app).status)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        found = await asyncio.to_thread(_engine(app).status)
-        return HTMLResponse(status_page(found), headers=HEADERS)
-
     @app.get("/metrics", include_in_schema=False)
     async def scraped() -> Response:
         _engine(app).report_gauges()
@@ -86,6 +83,9 @@ def build_app() -> FastAPI:
             await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE
         )
 
+    desks = Desks(lambda: _engine(app))
+    app.include_router(control_room.router(lambda: _engine(app), desks))
+    app.include_router(actions_api.router(desks, dependencies=[Depends(require("actions:read"))]))
     app.include_router(release_api.router(lambda: _engine(app)))
     app.include_router(events_api.router(lambda: _engine(app)))
 
