@@ -59,7 +59,7 @@ class Follower:
         self._head = -1
         self._seen: PointerStamp | None = None
         self._opened: Snapshot | None = None
-        self._incidents: set[tuple[str, str, str]] = set()
+        self._incidents: set[tuple[str, str]] = set()
         self._wake = threading.Event()
         self._stopped = False
         self._threads: list[threading.Thread] = []
@@ -222,7 +222,7 @@ class Follower:
 
     def _note(self, refusal: Refusal) -> None:
         self._engine.problems[refusal.arm] = f"the {refusal.arm} is not served: {refusal.message}"
-        key = (refusal.arm, refusal.tag, refusal.message)
+        key = (refusal.arm, refusal.tag)
         if key in self._incidents:
             return
         self._incidents.add(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._children: dict[tuple, Any] = {}
+        # What starting took is no cost of a request.
+        self._started_with = time.process_time()
 
     def decision(self, arm: str, fallback: str | None, seconds: float, *, failed: bool) -> None:
         """One request that reached a decision, or failed on the way."""
@@ -88,9 +91,9 @@ class Metrics:
             getattr(_series(), name).set(value)
 
     def cost(self, *, log_bytes: int) -> None:
-        """CPU time of this process and what it logged."""
+        """CPU time of this process since it started to serve, and what it logged."""
         series = _series()
-        series.cpu_seconds.set(time.process_time())
+        series.cpu_seconds.set(time.process_time() - self._started_with)
         series.log_bytes.set(log_bytes)
 
 
@@ -162,14 +165,17 @@ class _Series:
         self.stale = gauge("snapshot_stale", "Whether features are past the limit", "livemax")
         self.problems = gauge("problems", "What is wrong, in number; /status says what", "livemax")
         self.log_failing = gauge("log_failing", "The decision log cannot be written", "livemax")
-        self.cpu_seconds = gauge("cpu_seconds", "Processor time of the workers", "sum")
+        self.cpu_seconds = gauge("cpu_seconds", "Processor time since the workers serve", "sum")
         self.log_bytes = gauge("log_bytes", "Written to the decision log", "sum")
 
 
 _made: list[_Series] = []
+_making = threading.Lock()
 
 
 def _series() -> _Series:
     if not _made:
-        _made.append(_Series())
+        with _making:
+            if not _made:
+                _made.append(_Series())
     return _made[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 import xgboost as xgb
 
+from bentos.arms import LEDGER_NAME
 from bentos.engine import Engine
 from bentos.ranker_model import (
     CALIBRATION_FILE,
@@ -24,10 +26,12 @@ from bentos.ranker_model import (
 from bentos.settings import ServingSettings
 from models.pseudonyms import pseudonymise
 from models.ranking.calibration import Calibration
+from models.release.ledger import Event, State
 from models.serving.snapshot import SnapshotManifest, snapshot_arrays
 from resources.api_keys import add_key
 from resources.decision_files import log_files
 from resources.online_snapshot import write_snapshot
+from resources.release_ledger import ReleaseLedger
 
 FEATURES = ["spend", "weeks_since"]
 FEATURE_SET_HASH = "f00d"
@@ -143,8 +147,41 @@ class World:
         _, token = add_key(self.settings.api_keys_file, name=name, scopes=scopes, **options)
         return token
 
-    def engine(self, load_model: Callable[[], RankerModel | None] | None = None) -> Engine:
-        return Engine(self.settings, load_model=load_model or self.model)
+    def engine(
+        self,
+        load_model: Callable[[], RankerModel | None] | None = None,
+        models: Mapping[str, RankerModel] | None = None,
+        **settings: object,
+    ) -> Engine:
+        return Engine(
+            self.settings.model_copy(update=settings),
+            load_model=load_model or self.model,
+            load_tag=(models or {}).get,
+        )
+
+    def released(self, version: str, **changes: object) -> RankerModel:
+        """A model of this version, as the store would give it."""
+        return self.model(tag=f"liftgraph_ranker:{version}", version=version, **changes)
+
+    @property
+    def ledger(self) -> ReleaseLedger:
+        return ReleaseLedger(self.settings.ledger_url)
+
+    def step(self, version: str, to: State, percent: float | None = None) -> Event:
+        """Append to the ledger, whatever the judge would say."""
+        known = self.ledger.releases(LEDGER_NAME).state_of(version)
+        if known is None and to != "candidate":
+            self.step(version, "candidate")
+        return self.ledger.append(
+            name=LEDGER_NAME,
+            model_version=version,
+            model_tag=f"liftgraph_ranker:{version}",
+            to=to,
+            percent=percent,
+            actor="tests",
+            reason="a test",
+            forced=True,
+        )
 
     def log_lines(self) -> list[bytes]:
         files = log_files(self.home / "decisions")
@@ -170,6 +207,18 @@ def train_probabilities(folder: Path) -> None:
     xgb.train(parameters, data, num_boost_round=3).save_model(folder / CLASSIFIER_FILE)
     fitted = Calibration(method="platt", values=(1.0, 0.0), errors={}, rows=1000)
     (folder / CALIBRATION_FILE).write_text(fitted.to_json())
+
+
+def breaks(model_ubj: Path, target: Path) -> Path:
+    """A booster that is whole and fits, and whose every score is not a number."""
+    content = json.loads(xgb.Booster(model_file=model_ubj).save_raw("json"))
+    tree = content["learner"]["gradient_booster"]["model"]["trees"][0]
+    tree["split_conditions"] = [
+        float("nan") if left == -1 else value
+        for left, value in zip(tree["left_children"], tree["split_conditions"], strict=True)
+    ]
+    xgb.Booster(model_file=bytearray(json.dumps(content).encode())).save_model(target)
+    return target
 
 
 def make_world(home: Path, model_ubj: Path) -> World:
