@@ -152,12 +152,12 @@ def _data(seen: Seen) -> list[tuple[str, str, str]]:
         rows += [
             ("Offers as of", f"{snapshot.as_of}{', ' + late if late else ''}", _bad(late)),
             (
-                "Newest data",
+                "Offers from data of",
                 f"{at(snapshot.known_at)}, {ago(snapshot.known_at, seen.now)}",
                 "",
             ),
-            ("Holds", held, ""),
-            ("Snapshot", f"{snapshot.version} of data {snapshot.data_snapshot}", ""),
+            ("Offers for", held, ""),
+            ("Offer snapshot", f"{snapshot.version} of data {snapshot.data_snapshot}", ""),
         ]
     if seen.actions is None:
         said = "no plan: materialise serving.action_snapshot (`make run`)"
@@ -171,8 +171,12 @@ def _data(seen: Seen) -> list[tuple[str, str, str]]:
                 f"{seen.actions['week']}{', ' + late if late else ''}",
                 _bad(late),
             ),
-            ("Newest data", f"{at(known)}, {ago(known, seen.now)}", ""),
-            ("Snapshot", f"{seen.actions['version']} of model {seen.actions['model_version']}", ""),
+            ("Actions from data of", f"{at(known)}, {ago(known, seen.now)}", ""),
+            (
+                "Action snapshot",
+                f"{seen.actions['version']} of model {seen.actions['model_version']}",
+                "",
+            ),
         ]
     return rows
 
