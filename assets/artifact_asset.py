@@ -67,6 +67,7 @@ def artifact_asset(
     checks: Sequence[dg.AssetCheckSpec] = (),
     automation: dg.AutomationCondition | None = None,
     depends_on: Sequence[str] = (),
+    extra_metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Artifact]], dg.AssetsDefinition]:
     """Make an artifact asset of a function.
 
@@ -83,6 +84,7 @@ def artifact_asset(
             downstream, and the artifact counts as failed.
         automation: When Dagster may run it by itself.
         depends_on: Settings and digests of files it depends on beside its code and inputs.
+        extra_metadata: Shown beside what the graph needs, e.g. the columns of a table.
     """
     inputs = dict(inputs or {})
     key = dg.AssetKey(name.split("."))
@@ -99,7 +101,8 @@ def artifact_asset(
             kinds=kinds,
             owners=[owner],
             code_version=version,
-            metadata=graph_metadata(inputs=described, version=version, kind=kind),
+            metadata=graph_metadata(inputs=described, version=version, kind=kind)
+            | dict(extra_metadata or {}),
             ins={
                 n: dg.AssetIn(
                     key=i.key,

@@ -33,6 +33,7 @@ from assets.release.candidate import release_candidate
 from assets.release.jobs import RELEASE_JOBS, release_aliases
 from assets.serving.actions import action_snapshot
 from assets.serving.history import online_history
+from assets.serving.logs import SERVING_LOGS, service_logs
 from assets.serving.offers import bento, online_snapshot, ranked_offers
 from assets.training.candidates import candidates
 from assets.training.demand import demand_model
@@ -87,6 +88,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             actions_report,
             bento,
             online_history,
+            *SERVING_LOGS,
             online_snapshot,
             action_snapshot,
             ranked_offers,
@@ -96,7 +98,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         asset_checks=[mart_contracts, *FRESHNESS],
         jobs=[weekly_job, maintenance_job, *RELEASE_JOBS],
         schedules=[weekly_schedule, late_data_schedule, maintenance_schedule],
-        sensors=[*automation(lambda: definitions), release_aliases, *HEALTH_SENSORS],
+        sensors=[*automation(lambda: definitions), service_logs, release_aliases, *HEALTH_SENSORS],
         resources=default_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

@@ -43,6 +43,9 @@ SQL_TYPES: dict[type[pl.DataType] | pl.DataType, str] = {
     pl.Date: "DATE",
     pl.Datetime: "TIMESTAMP",
     pl.Binary: "BLOB",
+    pl.List(pl.String): "VARCHAR[]",
+    pl.List(pl.Float32): "FLOAT[]",
+    pl.List(pl.Float64): "DOUBLE[]",
 }
 
 
@@ -342,6 +345,14 @@ class Lake:
         else:
             self._adopt(connection, contract, parts)
         return partition_versions(connection, contract, weeks=weeks)
+
+    def append(
+        self, connection: duckdb.DuckDBPyConnection, contract: Contract, frame: pl.DataFrame
+    ) -> None:
+        """Add validated rows inside the caller's transaction, which says that they are new."""
+        self.ensure(connection, contract)
+        if frame.height:
+            self._insert(connection, contract, [frame.select(contract.names)])
 
     def _insert(
         self,

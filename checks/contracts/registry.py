@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from checks.contracts.actions import ACTIONS
 from checks.contracts.contract import Contract
+from checks.contracts.decisions import SERVING
 from checks.contracts.demand import DEMAND
 from checks.contracts.features import FEATURES
 from checks.contracts.labels import LABELS
@@ -27,6 +28,7 @@ CONTRACTS: dict[str, Contract] = {
         *DEMAND,
         *LIFT,
         *ACTIONS,
+        *SERVING,
     )
 }
 
