@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -30,24 +31,31 @@ _NOT_CODE = "checks.contracts"
 def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
     """Version of an asset's function with all that it reaches in the pure rooms.
 
+    Its own module is read as text too: a decorator asks while what stands below the function does
+    not exist yet.
+
     Args:
         function: The asset's function.
         extra: Further text the result depends on, such as the contract's schema.
     """
+    package = function.__module__
     modules: set[str] = set()
     trees: dict[str, str] = {}
-    waiting = [function]
+    waiting: list[Any] = [function]
     while waiting:
-        each: Any = inspect.unwrap(waiting.pop())
-        if f"{each.__module__}.{each.__qualname__}" in trees:
+        piece = _piece(waiting.pop(), package)
+        if piece is None or piece.name in trees:
             continue
-        text, names = _text_and_names(each)
-        trees[f"{each.__module__}.{each.__qualname__}"] = text
-        for target in _reached(each, names):
+        trees[piece.name] = piece.text
+        targets = piece.targets
+        if piece.own:
+            waiting += sorted(piece.names)
+            targets = [*targets, *_imported(package, piece.names)]
+        for target in targets:
             home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
-            if home and (_is_ours(home) or _is_beside(home, function.__module__)):
+            if home and (_is_ours(home) or _is_beside(home, package)):
                 modules |= _closure(home)
-            elif inspect.isfunction(target) and home == function.__module__:
+            elif inspect.isfunction(target) and home == package:
                 # A function beside the asset's own does part of its work.
                 waiting.append(target)
     digest = hashlib.sha256()
@@ -60,15 +68,104 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
     return digest.hexdigest()[:12]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Code that a version is made of.
+
+    Attributes:
+        name: Of the function, class or constant, its module's before it.
+        text: Normalised.
+        names: Names it reads.
+        targets: What some of them stand for.
+        own: Whether it stands in the asset's own module.
+    """
+
+    name: str
+    text: str
+    names: set[str]
+    targets: list[object]
+    own: bool
+
+
+def _piece(each: Any, package: str) -> _Piece | None:
+    """A function, or what a name of the asset's own module stands for; None for other names."""
+    if isinstance(each, str):
+        found = _own_names(package).get(each)
+        if found is None:
+            return None
+        return _Piece(f"{package}.{each}", _normalised(found), _read_names(found), [], own=True)
+    function = inspect.unwrap(each)
+    text, names = _text_and_names(function)
+    return _Piece(
+        name=f"{function.__module__}.{function.__qualname__}",
+        text=text,
+        names=names,
+        targets=_reached(function, names),
+        own=function.__module__ == package,
+    )
+
+
 def _text_and_names(function: Any) -> tuple[str, set[str]]:
     """A function's code, normalised, and the names in it."""
     if function.__name__ == "<lambda>":
         # The source of a lambda is the line around it, which need not be whole.
         code = function.__code__
         return _bytecode(code), {*code.co_names, *code.co_freevars}
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    return _normalised(_undecorated(tree)), names
+    tree = _undecorated(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    return _normalised(tree), _read_names(tree)
+
+
+def _read_names(tree: ast.AST) -> set[str]:
+    """Names that a piece of code reads and does not bind itself; annotations change no row."""
+    bound: set[str] = set()
+    read: set[str] = set()
+    for node in ast.walk(_without_annotations(tree)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+    return read - bound
+
+
+def _without_annotations(tree: ast.AST) -> ast.AST:
+    bare = copy.deepcopy(tree)
+    for node in ast.walk(bare):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return bare
+
+
+@cache
+def _own_names(module: str) -> Mapping[str, ast.Module]:
+    """What a module defines at its top level, by name."""
+    tree = _source(module)
+    found: dict[str, ast.Module] = {}
+    for statement in copy.deepcopy(tree).body if tree else ():
+        piece = ast.Module([statement], type_ignores=[])
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            found[statement.name] = _undecorated(piece)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in targets:
+                found |= {n.id: piece for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def _imported(module: str, names: Iterable[str]) -> list[ModuleType]:
+    """Modules that some names of a module were imported from, or are."""
+    tree = _source(module)
+    wanted = set(names)
+    found: set[str] = set()
+    for statement in tree.body if tree else ():
+        if isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            for alias in statement.names:
+                if (alias.asname or alias.name) in wanted:
+                    inner = f"{statement.module}.{alias.name}"
+                    known = _is_ours(inner) and _is_module(inner)
+                    found.add(inner if known else statement.module)
+    return [sys.modules[name] for name in sorted(found) if name in sys.modules]
 
 
 def _bytecode(code: CodeType) -> str:
@@ -120,7 +217,8 @@ def _source(module: str) -> ast.Module | None:
     loaded = sys.modules.get(module)
     origin = getattr(loaded, "__file__", None)
     if origin is None:
-        spec = importlib.util.find_spec(module)
+        # A program given as text has neither a file nor a spec.
+        spec = None if module == "__main__" else importlib.util.find_spec(module)
         origin = spec.origin if spec else None
     if origin is None or not Path(origin).is_file():
         return None

@@ -31,7 +31,13 @@ class Synthetic:
         """Import the modules anew, as another process would."""
         for known in [m for m in sys.modules if "synthetic" in m]:
             del sys.modules[known]
-        for cached in (module._source, module._module_hash, module._closure, module._is_module):
+        for cached in (
+            module._source,
+            module._own_names,
+            module._module_hash,
+            module._closure,
+            module._is_module,
+        ):
             cached.cache_clear()
         importlib.invalidate_caches()
         return importlib.import_module(name)
@@ -124,6 +130,7 @@ USED, DEEPER = "models_part/synthetic/used", "models_part/synthetic/deeper"
         (DEEPER, "x * 2", "x * 3", {"asset", "from_a_factory"}),
         ("models_part/synthetic/by_module", "return x", "return -x", {"through_a_module"}),
         ("synthetic_assets", "x + LIMIT", "x - LIMIT", {"asset"}),
+        ("synthetic_assets", "LIMIT = 3", "LIMIT = 4", {"asset"}),
         ("synthetic_assets", "return 1\n", "return 2\n", {"alone"}),
         # Told people, not machines.
         (USED, "What it does.", "What it does, said better.", set()),
@@ -159,6 +166,52 @@ def test_a_decorator_tells_of_owners_and_groups_and_moves_nothing(code: Syntheti
     before = code.version()
     code.write("synthetic_assets", decorated.format(owner="another"))
     assert code.version() == before
+
+
+def test_what_stands_below_a_decorated_asset_counts_as_what_stands_above(code: Synthetic) -> None:
+    source = """
+        from assets.governance.code_version import code_version
+        from models.synthetic.limits import FIRST, SECOND
+
+        def versioned(function):
+            function.version = code_version(function)
+            return function
+
+        @versioned
+        def asset(context, other):
+            return below(1) + other
+
+        def below(x):
+            return deeper(x) + STEP + FIRST
+
+        def deeper(x):
+            return x + {inside}
+
+        STEP = {step}
+
+        @versioned
+        def other(context):
+            return {unrelated} + SECOND
+        """
+    plain = {"inside": 1, "step": 2, "unrelated": 3}
+    code.write("models_part/synthetic/limits", "FIRST = 1\nSECOND = 2\n")
+
+    def versions(**changed: int) -> tuple[str, str]:
+        code.write("synthetic_assets", source.format(**(plain | changed)))
+        loaded = code.load("synthetic_assets")
+        return loaded.asset.version, loaded.other.version
+
+    first, second = versions()
+    assert versions() == (first, second)
+    for name in ("inside", "step"):
+        moved_first, moved_second = versions(**{name: 7})
+        assert moved_first != first
+        assert moved_second == second
+    moved_first, moved_second = versions(unrelated=7)
+    assert moved_first == first
+    assert moved_second != second
+    code.write("models_part/synthetic/limits", "FIRST = 3\nSECOND = 2\n")
+    assert versions()[0] != first
 
 
 def test_lambdas_and_variables_assigned_later_are_no_trouble(code: Synthetic) -> None:
