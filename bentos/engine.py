@@ -144,8 +144,26 @@ class Engine:
         serving, key = self.serving, self._key
         if serving is None or key is None or self.problems:
             serving, key = self._ready()
-        now = utc_now()
         household = pseudonymise(request.household_id, key)
+        return self._answer(serving, household, request.k, request.context, started)
+
+    def pseudonym(self, household_id: str) -> str:
+        """What a raw household id is called here.
+
+        Raises:
+            NotReadyError: There is no key.
+        """
+        return pseudonymise(household_id, self._ready()[1])
+
+    def rank_known(self, household: str, *, k: int, context: dict[str, Any]) -> dict[str, Any]:
+        """As ``rank_offers``, of a household by its pseudonym: what insight cards link to."""
+        started = time.perf_counter()
+        return self._answer(self._ready()[0], household, k, context, started)
+
+    def _answer(
+        self, serving: Serving, household: str, k: int, context: dict[str, Any], started: float
+    ) -> dict[str, Any]:
+        now = utc_now()
         arm = serving.arm_of(household)
         line: dict[str, Any] = {
             "kind": "decision",
@@ -155,12 +173,12 @@ class Engine:
             "release": serving.release,
             "propensity": serving.propensity(arm),
             "household_id": household,
-            "k": request.k,
-            "context": request.context,
+            "k": k,
+            "context": context,
             "bento": self.bento,
         }
         try:
-            return self._decided(serving, arm, household, request.k, now, started, line)
+            return self._decided(serving, arm, household, k, now, started, line)
         except DecisionLogError:
             raise
         except Exception as error:

@@ -66,6 +66,12 @@ class ServingSettings(Settings):
     event_poll_seconds: float = Field(
         default=0.2, gt=0, description="How often a worker looks for events that another one took"
     )
+    frame_ancestors: str = Field(
+        default="'self'",
+        pattern=r"^[A-Za-z0-9'*:/. _-]+$",
+        description="Who may embed insight cards, as Content-Security-Policy has it, e.g. "
+        "https://tools.example.com",
+    )
     told_rows: int = Field(
         default=200_000,
         ge=0,
