@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from assets.release.commands import release
 from bentos.keys_command import keys
 
 if TYPE_CHECKING:
@@ -282,6 +283,7 @@ def quarantine(*, table: str, week, most: int) -> None:
 
 
 main.add_command(keys)
+main.add_command(release)
 
 
 if __name__ == "__main__":

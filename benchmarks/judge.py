@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ SEED = 20260105
 LOOKS = 30
 CHUNK = 100
 HEALTHY = "healthy"
+# The judge as shipped promotes when half a percentage point of errors is excluded; strict, a tenth.
+STRICT_ERRORS = 0.001
 
 Flags = NDArray[np.bool_]
 Rollback = dict[str, Flags]
@@ -63,6 +66,7 @@ def simulated(
     """Shape, fault, and per rule where it rolls back and promotes, of (releases, looks)."""
     looks = looks_of(points)
     settings = JudgeSettings()
+    strict = replace(settings, errors=settings.errors._replace(harm=STRICT_ERRORS))
     chunks = [min(CHUNK, releases - start) for start in range(0, releases, CHUNK)]
     for number, size in enumerate(track(chunks, console=Console(stderr=True))):
         random = np.random.default_rng([seed, number])
@@ -81,6 +85,7 @@ def simulated(
                 name,
                 {
                     "judge": verdicts(judged, beside, settings),
+                    "judge_strict": verdicts(judged, beside, strict),
                     "kayenta": (kayenta(*pair, looks=looks), never),
                     "kayenta_1.2": (kayenta(*pair, looks=looks, allowed_increase=1.2), never),
                     "fixed": (fixed_threshold(*pair, looks=looks), never),
@@ -139,7 +144,8 @@ def collected(*, releases: int, points: int, seed: int) -> dict[str, dict[str, d
 
 def show(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     table = Table(title="Simulated releases", title_justify="left")
-    for heading in ("rule", "canary", "rolled back", "ever", "promoted", "median", "p95 requests"):
+    headings = ("rule", "canary", "rolled back", "ever", "promoted", "median", "p95", "to promote")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading in {"rule", "canary"} else "right")
     for rule, faults in found.items():
         for fault in (*FAULTS, *(f"{HEALTHY} {shape}" for shape in SHAPES)):
@@ -148,7 +154,11 @@ def show(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
                 continue
             to = [
                 f"{row[k]:,.0f}" if k in row else "-"
-                for k in ("median_requests_to_rollback", "p95_requests_to_rollback")
+                for k in (
+                    "median_requests_to_rollback",
+                    "p95_requests_to_rollback",
+                    "median_requests_to_promotion",
+                )
             ]
             shares = [f"{row[k]:.2%}" for k in ("rolled_back", "rolled_back_ever", "promoted")]
             table.add_row(rule, fault, *shares, *to)
@@ -185,7 +195,7 @@ def main() -> None:
                 f"false_rollback_over_{rule}": ours[HEALTHY]["rolled_back_ever"]
                 / faults[HEALTHY]["rolled_back_ever"]
                 for rule, faults in found.items()
-                if rule != "judge" and faults[HEALTHY]["rolled_back_ever"] > 0
+                if not rule.startswith("judge") and faults[HEALTHY]["rolled_back_ever"] > 0
             },
         )
 

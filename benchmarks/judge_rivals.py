@@ -10,6 +10,7 @@ from models.release.simulation import Traffic
 
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
+Looks = NDArray[np.int64]
 
 # Kayenta's NetflixACAJudge: a metric is "High" if the Mann-Whitney test says so at this confidence
 # and the ratio of means is past the allowed increase, by default 1.
@@ -27,7 +28,7 @@ def kayenta(
     baseline: Traffic,
     errors: tuple[Values, Values],
     *,
-    looks: Values,
+    looks: Looks,
     allowed_increase: float = 1.0,
 ) -> Flags:
     """Whether the rule fails the canary at each look, by error rate or mean latency per point.
@@ -47,7 +48,7 @@ def kayenta(
         (canary.ms_sum / canary.requests, baseline.ms_sum / baseline.requests),
     ]
     found = np.zeros((canary.requests.shape[0], len(looks)), dtype=bool)
-    for place, points in enumerate(looks.astype(int)):
+    for place, points in enumerate(looks):
         if points < LEAST_POINTS:
             continue
         for ours, theirs in series:
@@ -60,10 +61,10 @@ def kayenta(
 
 
 def fixed_threshold(
-    canary: Traffic, baseline: Traffic, errors: tuple[Values, Values], *, looks: Values
+    canary: Traffic, baseline: Traffic, errors: tuple[Values, Values], *, looks: Looks
 ) -> Flags:
     """Whether a fixed difference of error rate or mean latency is exceeded at each look."""
-    at = looks.astype(int) - 1
+    at = looks - 1
 
     def up_to(values: Values) -> Values:
         return np.cumsum(values, axis=1)[:, at]

@@ -7,7 +7,7 @@ word.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from models.release.judge import JudgeSettings, Verdict, judge
 from models.release.ledger import Event, IllegalTransitionError, Release, Releases
 from models.release.transitions import next_percent
 from models.release.windows import comparable_windows
+from resources.judge_settings import judge_settings
 from resources.logged_decisions import logged_decisions
 from resources.release_ledger import ReleaseLedger
 from resources.settings import Settings
 
 # The only model family with a ledger of its own.
 RANKER = "offer_ranker"
-_JUDGE = JudgeSettings()
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ReleaseDesk:
     ledger: ReleaseLedger
     decisions: Path
     name: str = RANKER
-    settings: JudgeSettings = _JUDGE
+    settings: JudgeSettings = field(default_factory=judge_settings)
 
     @classmethod
     def of(cls, settings: Settings) -> ReleaseDesk:

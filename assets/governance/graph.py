@@ -52,7 +52,8 @@ def observed_drops(settings: Settings) -> Mapping[Partition, str]:
 
 def artifact_files(settings: Settings) -> dict[str, Path]:
     """What an artifact leaves on disk: without it, it has to be made again."""
-    return {
+    ledger = {} if settings.release_url else {"release.candidate": settings.home / "releases.db"}
+    return ledger | {
         "models.offer_ranker": settings.home / "models" / "offer_ranker" / "LATEST",
         "models.response": settings.home / "models" / "response" / "evaluation.json",
         "models.champion": settings.home / "models" / "offer_ranker" / "CHAMPION",

@@ -70,7 +70,7 @@ class Count(NamedTuple):
     tolerated: float
 
 
-ERRORS = Count(alpha=0.02, harm=0.01, tolerated=0.0)
+ERRORS = Count(alpha=0.03, harm=0.005, tolerated=0.0)
 EMPTY = Count(alpha=0.005, harm=0.02, tolerated=0.005)
 SLOW = Count(alpha=0.005, harm=0.05, tolerated=0.01)
 
@@ -98,10 +98,10 @@ class JudgeSettings:
     errors: Count = ERRORS
     empty: Count = EMPTY
     slow: Count = SLOW
-    latency_alpha: float = 0.01
+    latency_alpha: float = 0.005
     latency_harm: float = 0.2
     latency_tolerated: float = 0.05
-    score_alpha: float = 0.01
+    score_alpha: float = 0.005
     score_harm: float | None = 1.0
     least_units: int = 200
     planned_units: int = 2_000
