@@ -19,6 +19,7 @@ INCLUDE = (
     "resources/event_log.py",
     "resources/health_file.py",
     "resources/incidents.py",
+    "resources/judge_settings.py",
     "resources/logged_decisions.py",
     "resources/online_history.py",
     "resources/online_snapshot.py",
