@@ -147,14 +147,6 @@ class Engine:
         household = pseudonymise(request.household_id, key)
         return self._answer(serving, household, request.k, request.context, started)
 
-    def pseudonym(self, household_id: str) -> str:
-        """What a raw household id is called here.
-
-        Raises:
-            NotReadyError: There is no key.
-        """
-        return pseudonymise(household_id, self._ready()[1])
-
     def rank_known(self, household: str, *, k: int, context: dict[str, Any]) -> dict[str, Any]:
         """As ``rank_offers``, of a household by its pseudonym: what insight cards link to."""
         started = time.perf_counter()
