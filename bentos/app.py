@@ -15,7 +15,15 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 from starlette.routing import Match
 
-from bentos import actions_api, control_room, events_api, metrics, problems, release_api
+from bentos import (
+    actions_api,
+    control_room,
+    events_api,
+    insights_api,
+    metrics,
+    problems,
+    release_api,
+)
 from bentos.actions_api import Desks
 from bentos.audit import Audit
 from bentos.auth import SECURITY_SCHEME, Gate, require
@@ -32,6 +40,7 @@ KEYED = {
     "/rank_offers": "offers:read",
     "/recommend_actions": "actions:read",
     "/what_if": "actions:read",
+    "/insights/links": "actions:read",
     "/events": "events:write",
     "/releases/{action}": "release:write",
 }
@@ -85,6 +94,7 @@ def build_app() -> FastAPI:
 
     desks = Desks(lambda: _engine(app))
     app.include_router(control_room.router(lambda: _engine(app), desks))
+    app.include_router(insights_api.router(lambda: _engine(app), desks))
     app.include_router(actions_api.router(desks, dependencies=[Depends(require("actions:read"))]))
     app.include_router(release_api.router(lambda: _engine(app)))
     app.include_router(events_api.router(lambda: _engine(app)))
