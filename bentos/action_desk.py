@@ -130,20 +130,21 @@ class ActionDesk:
             "fallback": fallback,
             "notes": notes,
         }
-        if desk is None or place is None or fallback not in {None, "stale_plan"}:
+        basis = desk.snapshot.basis if desk else None
+        if desk is None or basis is None or place is None or fallback not in {None, "stale_plan"}:
             return reply
         asked = AskedPlan(
             price=request.price, display=_code(request.display), mailer=_code(request.mailer)
         )
         found = what_if(
-            desk.snapshot.basis,
+            basis,
             asked,
             place=place,
             booster=desk.booster,
             dispersion=desk.snapshot.dispersion,
             correction=desk.snapshot.facts.correction,
         )
-        row = desk.snapshot.basis.rows.row(place, named=True)
+        row = basis.rows.row(place, named=True)
         return reply | _compared(found, row) | {"notes": notes + _notes(desk, asked, row, found)}
 
     def is_stale(self, desk: Desk) -> bool:
@@ -163,15 +164,16 @@ class ActionDesk:
             self.problem = f"action snapshot refused: {error}; {_REMEDY}"
             logger.error("%s", self.problem)  # noqa: TRY400 - the message is the whole story
         else:
-            rows = snapshot.basis.rows
-            keys = zip(rows["store_id"], rows["product_id"], strict=True)
             self._desk = Desk(
                 version=version,
                 snapshot=snapshot,
                 booster=load(snapshot.model),
-                places={key: place for place, key in enumerate(keys)},
+                places=_places(snapshot),
             )
             self.problem = None
+            if snapshot.basis is None:
+                self.problem = f"what-if questions: {snapshot.basis_problem}; {_REMEDY}"
+                logger.error("%s", self.problem)
             logger.info("serving action snapshot %s of %s", version, snapshot.facts.week)
         self._seen = stamp
 
@@ -203,7 +205,7 @@ class ActionDesk:
     def _what_if_fallback(
         self, desk: Desk | None, request: WhatIfRequest
     ) -> tuple[WhatIfFallback | None, list[str]]:
-        if desk is None:
+        if desk is None or desk.snapshot.basis is None:
             return "no_model", [self.problem or _REMEDY]
         if request.store_id not in desk.snapshot.stores:
             return "unknown_store", [_UNKNOWN_STORE]
@@ -253,6 +255,15 @@ def decision_line(kind: str, reply: dict[str, Any], *, started: float, **asked: 
         **told,
         "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
     }
+
+
+def _places(snapshot: ActionSnapshot) -> dict[tuple[str, str], int]:
+    """Row of each product in a store, of those that what-if questions may be about."""
+    if snapshot.basis is None:
+        return {}
+    rows = snapshot.basis.rows
+    keys = zip(rows["store_id"], rows["product_id"], strict=True)
+    return {key: place for place, key in enumerate(keys)}
 
 
 def _other_week(desk: Desk) -> str:

@@ -18,6 +18,7 @@ import polars as pl
 from models.actions.rules import admissible
 from models.actions.settings import ActionSettings, read_settings
 from models.demand.dispersion import Dispersion
+from models.demand.features import FEATURES
 from models.demand.plan_basis import ARRAYS, PlanBasis, arrays_of, restored
 
 FORMAT = 1
@@ -43,6 +44,7 @@ class ActionFacts:
         correction: Factor of the week's forecasts.
         display_codes: Of ``PlanBasis``.
         mailer_codes: Likewise.
+        features: Of the basis, in order: ``models.demand.features.FEATURES`` when it was written.
     """
 
     format: int
@@ -56,6 +58,7 @@ class ActionFacts:
     correction: float
     display_codes: tuple[str, ...]
     mailer_codes: tuple[str, ...]
+    features: tuple[str, ...] = FEATURES
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,8 @@ class ActionSnapshot:
         facts: What it is.
         plan: Store to its rows of ``actions.plan``.
         candidates: Store to what it could do, ``models.actions.candidates.SCHEMA``.
-        basis: Of what-if answers.
+        basis: Of what-if answers; ``None`` when other code wrote it.
+        basis_problem: Why there is none; empty if there is.
         model: The demand model's UBJSON bytes.
         settings: Costs and limits the plan was made with.
         products: Product to its category and type.
@@ -77,7 +81,8 @@ class ActionSnapshot:
     facts: ActionFacts
     plan: Mapping[str, pl.DataFrame]
     candidates: Mapping[str, pl.DataFrame]
-    basis: PlanBasis
+    basis: PlanBasis | None
+    basis_problem: str
     model: bytes
     settings: ActionSettings
     products: Mapping[str, tuple[str | None, str | None]]
@@ -169,22 +174,33 @@ def read_files(files: Mapping[str, bytes]) -> ActionSnapshot:
     }
     by_store = {name: _by_store(tables[name]) for name in ("plan", "candidates", "weeks")}
     sold = set(tables["rows"]["store_id"].unique())
+    basis, problem = _basis(tables["rows"], arrays, facts)
     return ActionSnapshot(
         facts=facts,
         plan=by_store["plan"],
         candidates=by_store["candidates"],
-        basis=restored(
-            tables["rows"],
-            arrays,
-            display_codes=facts.display_codes,
-            mailer_codes=facts.mailer_codes,
-        ),
+        basis=basis,
+        basis_problem=problem,
         model=files["model.ubj"],
         settings=read_settings(files["actions.toml"].decode()),
         products={row[0]: (row[1], row[2]) for row in tables["products"].iter_rows()},
         weeks=by_store["weeks"],
         stores=frozenset(sold | by_store["plan"].keys() | by_store["candidates"].keys()),
     )
+
+
+def _basis(
+    rows: pl.DataFrame, arrays: Mapping[str, np.ndarray], facts: ActionFacts
+) -> tuple[PlanBasis | None, str]:
+    """The basis, or why this code cannot use it; the plan is as good either way."""
+    if facts.features != FEATURES:
+        other = sorted(set(facts.features) ^ set(FEATURES))
+        differs = ", ".join(other) or "their order"
+        return None, f"it was written for other demand features ({differs})"
+    basis = restored(
+        rows, arrays, display_codes=facts.display_codes, mailer_codes=facts.mailer_codes
+    )
+    return basis, ""
 
 
 def _by_store(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -202,6 +218,6 @@ def _from_json(text: bytes) -> ActionFacts:
         raise ValueError(f"format {values.get('format')}, this code reads {FORMAT}")
     values["week"] = date.fromisoformat(values["week"])
     values["known_at"] = datetime.fromisoformat(values["known_at"])
-    for name in ("display_codes", "mailer_codes"):
+    for name in ("display_codes", "mailer_codes", "features"):
         values[name] = tuple(values[name])
     return ActionFacts(**values)

@@ -23,6 +23,7 @@ from bentos.decision_log import DecisionLog
 from bentos.settings import ServingSettings
 from models.demand.dispersion import Dispersion
 from models.demand.forecast import forecast_horizons
+from resources.versioned_files import write_version
 from tests.bentos import action_world
 from tests.bentos.action_world import STORES, WEEK
 
@@ -253,3 +254,16 @@ def test_an_old_snapshot_is_flagged_and_still_answers(tmp_path: Path) -> None:
         assert told["fallback"] == "stale_plan"
         assert told["actions"]
         assert client.post("/what_if", json=IF).json()["asked"] is not None
+
+
+def test_a_plan_outlives_the_features_of_other_code(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    files = dict(action_world.files())
+    facts = json.loads(files["facts.json"])
+    files["facts.json"] = json.dumps({**facts, "features": facts["features"][:-1]}).encode()
+    write_version(home / "actions", files)
+    with serve(home) as client:
+        assert client.post("/recommend_actions", json=ASK).json()["fallback"] is None
+        told = client.post("/what_if", json=IF).json()
+        assert told["fallback"] == "no_model"
+        assert "other demand features" in told["notes"][0]
