@@ -19,6 +19,7 @@ from rich.table import Table
 
 from assets.release.commands import release
 from bentos.keys_command import keys
+from bentos.replay_command import replay
 
 if TYPE_CHECKING:
     from assets.governance.runner import Outcome
@@ -284,6 +285,9 @@ def quarantine(*, table: str, week, most: int) -> None:
 
 main.add_command(keys)
 main.add_command(release)
+
+
+main.add_command(replay)
 
 
 if __name__ == "__main__":

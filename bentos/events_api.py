@@ -56,7 +56,9 @@ def router(engine_of: Callable[[], Engine]) -> APIRouter:
             reply = await asyncio.get_running_loop().run_in_executor(thread, accept)
         except EventTimeError as error:
             return problems.problem_response(
-                problems.invalid_input([{"loc": ("body", "sold_at"), "msg": str(error)}])
+                problems.invalid_input(
+                    [{"loc": ("body", "sold_at"), "msg": str(error), "type": "future"}]
+                )
             )
         except EventConflictError as error:
             return problems.problem_response(_conflict(error))
