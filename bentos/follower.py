@@ -71,7 +71,11 @@ class Follower:
 
     def start(self) -> None:
         self._stopped = False
-        warm = Warmer(lambda: self._engine.serving, stopped=lambda: self._stopped)
+        warm = Warmer(
+            lambda: self._engine.serving,
+            stopped=lambda: self._stopped,
+            decisions=lambda: self._engine.decisions,
+        )
         for name, work in (("follower", self._follow), ("warmer", warm.work)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()

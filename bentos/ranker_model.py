@@ -13,6 +13,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import NotFound
 
+from bentos.quick_predict import predict
 from models.ranking.calibration import Calibration
 from models.ranking.reasons import reasons
 from models.serving.snapshot import SnapshotManifest
@@ -76,7 +77,7 @@ class RankerModel:
         Returns:
             (n,) float32; higher is better.
         """
-        return self.booster.inplace_predict(features, validate_features=False)
+        return predict(self.booster, features)
 
     def probability(self, features: np.ndarray) -> list[float] | None:
         """Calibrated purchase probabilities of served rows; None without a classifier."""

@@ -33,6 +33,7 @@ _DUTY = 0.25
 # As many offers as a request gets that does not say how many.
 WARM_OFFERS = 10
 _PAUSE_SECONDS = 0.2
+_BUSY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,25 @@ class Told:
             self._keep(owner, dict(zip(products, said, strict=True)))
         return Telling(said, time.perf_counter() - started)
 
-    def warm(self, snapshot: Snapshot, *, stopped: Callable[[], bool]) -> bool:
-        """Work out the first offers of every household that fits in, leaving time to requests.
+    def warm(
+        self,
+        snapshot: Snapshot,
+        *,
+        stopped: Callable[[], bool],
+        busy: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Work out the first offers of every household that fits in, while nobody asks.
 
         Returns:
             Whether it came to its end before it was ``stopped``.
         """
         households = [raw.decode() for raw in snapshot.arrays.households.tolist()]
         for household in households[: self._limit // WARM_OFFERS]:
+            while busy():
+                # Requests fill the memory themselves, and would wait for this thread.
+                time.sleep(_BUSY_SECONDS)
+                if stopped():
+                    return False
             if stopped():
                 return False
             started = time.perf_counter()
@@ -132,13 +144,20 @@ class Warmer:
     Args:
         serving: What is served now.
         stopped: Whether to end.
+        decisions: How many were made; while they grow, the thread rests.
     """
 
     def __init__(
-        self, serving: Callable[[], Serving | None], *, stopped: Callable[[], bool]
+        self,
+        serving: Callable[[], Serving | None],
+        *,
+        stopped: Callable[[], bool],
+        decisions: Callable[[], int],
     ) -> None:
         self._serving = serving
         self._stopped = stopped
+        self._decisions = decisions
+        self._seen = 0
         self._done: set[tuple[str, str]] = set()
 
     def work(self) -> None:
@@ -148,6 +167,10 @@ class Warmer:
             if serving is not None:
                 self._warm(serving)
             time.sleep(_PAUSE_SECONDS)
+
+    def _busy(self) -> bool:
+        before, self._seen = self._seen, self._decisions()
+        return self._seen != before
 
     def _warm(self, serving: Serving) -> None:
         def outdated() -> bool:
@@ -161,7 +184,7 @@ class Warmer:
             if place in self._done:
                 continue
             try:
-                finished = answerer.told.warm(serving.snapshot, stopped=outdated)
+                finished = answerer.told.warm(serving.snapshot, stopped=outdated, busy=self._busy)
             except Exception:
                 # Its requests fail too, and the guard sees those.
                 logger.exception("model %s could not tell its reasons", answerer.model.tag)
