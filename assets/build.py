@@ -31,6 +31,7 @@ from assets.monitoring.freshness import FRESHNESS
 from assets.monitoring.health import HEALTH_SENSORS
 from assets.release.candidate import release_candidate
 from assets.release.jobs import RELEASE_JOBS, release_aliases
+from assets.release.retraining import retrain_job, retraining
 from assets.serving.actions import action_snapshot
 from assets.serving.history import online_history
 from assets.serving.logs import SERVING_LOGS, service_logs
@@ -96,9 +97,15 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             lake_maintenance,
         ],
         asset_checks=[mart_contracts, *FRESHNESS],
-        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS],
+        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS, retrain_job],
         schedules=[weekly_schedule, late_data_schedule, maintenance_schedule],
-        sensors=[*automation(lambda: definitions), service_logs, release_aliases, *HEALTH_SENSORS],
+        sensors=[
+            *automation(lambda: definitions),
+            service_logs,
+            release_aliases,
+            retraining,
+            *HEALTH_SENSORS,
+        ],
         resources=default_resources(settings) | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

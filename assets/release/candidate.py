@@ -12,6 +12,7 @@ from assets.training.offer_ranker import NAME
 from checks.contracts.ranking import RANKING_TEAM
 from models.release.ledger import Releases
 from resources import model_registry
+from resources.drift_reference import keep_reference
 from resources.model_registry import StoredModel
 from resources.packaged_models import PackagedModel, packaged
 from resources.release_aliases import follow_ledger
@@ -43,6 +44,7 @@ def release_candidate(context: ArtifactContext) -> Artifact:
     model = packaged(settings, model_version=stored.version)
     desk = ReleaseDesk.of(settings)
     entered = enter(desk, stored, model, evidence=_evidence(settings, stored))
+    keep_reference(settings, stored)
     releases = desk.ledger.releases(desk.name)
     aliases = follow_ledger(settings, releases, name=NAME)
     state = releases.state_of(stored.version)
