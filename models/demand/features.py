@@ -67,6 +67,7 @@ CLEAN_BASE = (
 BASE = PLAIN_BASE + CLEAN_BASE
 SEASON = (
     "week_of_year",
+    "day_of_month",
     "season_sin",
     "season_cos",
     "weeks_to_holiday",

@@ -55,7 +55,8 @@ def season_of(week: date) -> dict[str, float]:
     """Season features of the week that starts on ``week``.
 
     Returns:
-        ``week_of_year`` (0..52), ``season_sin, season_cos``, ``holiday`` (its code, 0 for none),
+        ``week_of_year`` (0..52), ``day_of_month`` of its Thursday (wages and benefits come early
+        in the month), ``season_sin, season_cos``, ``holiday`` (its code, 0 for none),
         ``weeks_to_holiday`` and ``weeks_since_holiday`` (0 in its week).
     """
     middle = week + timedelta(days=3)
@@ -70,6 +71,7 @@ def season_of(week: date) -> dict[str, float]:
     here = [code for monday, code in mondays if monday == week]
     return {
         "week_of_year": float((middle.timetuple().tm_yday - 1) // 7),
+        "day_of_month": float(middle.day),
         "season_sin": math.sin(turn),
         "season_cos": math.cos(turn),
         "holiday": float(here[-1]) if here else 0.0,

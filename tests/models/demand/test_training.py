@@ -13,7 +13,7 @@ from models.demand import training as training_module
 from models.demand.features import FEATURES
 from models.demand.forecast import as_stored, forecast_horizons
 from models.demand.prices import coverage
-from models.demand.protocol import HORIZONS, before, demand_weeks
+from models.demand.protocol import HORIZONS, before, demand_weeks, origins
 from models.demand.season import easter, season_of
 from models.demand.training import DISPERSION_FILE, DemandTraining, train
 from models.evaluation.demand_held_out import QUICK, evaluate
@@ -170,6 +170,48 @@ def test_weeks_of_the_protocol() -> None:
     assert HORIZONS == (1, 4)
 
 
+def test_a_model_forecasts_four_weeks_and_the_next_has_learned_from_what_came() -> None:
+    train = [week(w) for w in range(10, 26)]
+    made = origins(
+        [week(w) for w in range(27, 33)],
+        train=train,
+        horizon=2,
+        available=[week(w) for w in range(23, 33)],
+    )
+    assert [o.targets for o in made] == [
+        tuple(week(w) for w in range(27, 31)),
+        (week(31), week(32)),
+    ]
+    assert made[0].train == tuple(train)
+    # As many weeks, the last of them two before the first one forecast.
+    assert made[1].train == tuple(week(w) for w in range(14, 30))
+
+
+def test_rolling_forecasts_do_not_look_ahead(panel: pl.DataFrame, trained: DemandTraining) -> None:
+    def means(rows: pl.DataFrame) -> list[float]:
+        found = evaluate(
+            rows,
+            model=trained.model,
+            dispersion=trained.dispersions[1],
+            train_weeks=trained.weeks[1],
+            held_out=[week(w) for w in range(32, 38)],
+            horizon=1,
+            seed=1,
+            rounds=5,
+            threads=1,
+            names=("gbm_no_promo",),
+        )
+        return (
+            found.rows.filter(pl.col("week_start") < week(37))
+            .select("week_start", "xgboost", "gbm_no_promo")
+            .rows()
+        )  # type: ignore[return-value]
+
+    last = pl.col("week_start") == week(37)
+    changed = panel.with_columns(pl.when(last).then(99).otherwise("units").alias("units"))
+    assert means(panel) == means(changed)
+
+
 def test_holidays() -> None:
     assert easter(2017) == date(2017, 4, 16)
     assert easter(2024) == date(2024, 3, 31)
@@ -178,3 +220,5 @@ def test_holidays() -> None:
     assert season_of(date(2017, 11, 13))["weeks_to_holiday"] == 1.0
     assert season_of(date(2017, 11, 27))["weeks_since_holiday"] == 1.0
     assert season_of(date(2017, 7, 10))["holiday"] == 0.0
+    # The Thursday of the week that begins on Monday, 10 July.
+    assert season_of(date(2017, 7, 10))["day_of_month"] == 13.0
