@@ -27,6 +27,7 @@ from assets.governance.maintenance import (
 from assets.labels.purchases import purchases
 from assets.landing.drops import DROPS
 from assets.landing.raw import RAW_TABLES
+from assets.monitoring.feature_parity import feature_parity
 from assets.monitoring.freshness import FRESHNESS
 from assets.monitoring.health import HEALTH_SENSORS
 from assets.release.candidate import release_candidate
@@ -90,6 +91,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             bento,
             online_history,
             *SERVING_LOGS,
+            feature_parity,
             online_snapshot,
             action_snapshot,
             ranked_offers,

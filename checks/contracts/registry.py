@@ -10,6 +10,7 @@ from checks.contracts.features import FEATURES
 from checks.contracts.labels import LABELS
 from checks.contracts.lift import LIFT
 from checks.contracts.marts import MARTS
+from checks.contracts.monitoring import MONITORING
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.ranking import RANKING
 from checks.contracts.raw import RAW
@@ -29,6 +30,7 @@ CONTRACTS: dict[str, Contract] = {
         *LIFT,
         *ACTIONS,
         *SERVING,
+        *MONITORING,
     )
 }
 

@@ -84,7 +84,13 @@ def global_frequency(
     ).select("product_id", "as_of", "rank")
 
 
-def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: int) -> pl.LazyFrame:
+def neighbours(
+    lines: pl.DataFrame,
+    *,
+    as_ofs: Mapping[date, datetime],
+    limit: int,
+    households: pl.Series | None = None,
+) -> pl.LazyFrame:
     """The products that a household and those that buy like it buy (TIFU-kNN).
 
     Args:
@@ -93,6 +99,7 @@ def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: i
         as_ofs: As-of week to its instant; only what was sold before it counts, in the 52 weeks
             before, though a range of as-ofs loads more.
         limit: Products per household and as-of.
+        households: Who is proposed to; all by default. Neighbours are sought among all.
 
     Returns:
         ``household_id, product_id, as_of, rank, neighbours_score``.
@@ -104,7 +111,7 @@ def neighbours(lines: pl.DataFrame, *, as_ofs: Mapping[date, datetime], limit: i
         ).select("household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"))
         if history.is_empty():
             continue
-        best = tifu_knn(history, limit=limit)
+        best = tifu_knn(history, limit=limit, households=households)
         found.append(
             best.select(
                 "household_id",

@@ -36,8 +36,12 @@ def as_of_after(newest: datetime, *, facts: WeekFacts) -> datetime:
     The first full hour after the sale, and never before the start of the facts' week: what was
     sold before that is in the facts.
     """
-    hour = newest.replace(minute=0, second=0, microsecond=0) + timedelta(seconds=_HOUR_SECONDS)
-    return max(hour, facts.instant)
+    return max(hour_after(newest), facts.instant)
+
+
+def hour_after(newest: datetime) -> datetime:
+    """The first full hour after a moment."""
+    return newest.replace(minute=0, second=0, microsecond=0) + timedelta(seconds=_HOUR_SECONDS)
 
 
 def fresh_examples(

@@ -108,7 +108,11 @@ def _sources(
         lines = known.lines.select(
             "household_id", "product_id", "basket_id", "sold_at", "week_start"
         )
-        return sources.neighbours(lines.collect(), as_ofs=as_ofs, limit=inputs.NEIGHBOURS_LIMIT)
+        # Nobody else is proposed anything.
+        asked = known.household.select(pl.col("household_id").unique()).collect().to_series()
+        return sources.neighbours(
+            lines.collect(), as_ofs=as_ofs, limit=inputs.NEIGHBOURS_LIMIT, households=asked
+        )
 
     def promoted() -> pl.LazyFrame:
         return sources.promoted(
