@@ -63,6 +63,7 @@ def weeks_chart(weeks: Sequence[Mapping[str, Any]]) -> Markup:
     """
     values = [(row["units"] if row["units"] is not None else row["forecast"]) or 0 for row in weeks]
     top = max(values) or 1.0
+    sold = [v for r, v in zip(weeks, values, strict=True) if r["units"] is not None]
     step = WIDTH / len(weeks)
     ground = _HEIGHT - _FOOT
     parts = [f'<line class="line" x1="0" x2="{WIDTH}" y1="{ground}" y2="{ground}"/>']
@@ -80,14 +81,14 @@ def weeks_chart(weeks: Sequence[Mapping[str, Any]]) -> Markup:
                 f'<text x="{middle}" y="{ground - height - 4}" text-anchor="middle">'
                 f"{value:,.0f}</text>"
             )
-        if ahead or place % _NAMED == 0:
+        # Not the last one sold: the first forecast is named beside it.
+        if ahead or (len(sold) - place) % _NAMED == 0:
             parts.append(
                 f'<text class="axis" x="{middle}" y="{ground + 14}" text-anchor="middle">'
-                f"{row['week_start']:%d %b}</text>"
+                f"{row['week_start']:%-d %b}</text>"
             )
-    sold = [v for r, v in zip(weeks, values, strict=True) if r["units"] is not None]
     foreseen = ", ".join(
-        f"{r['week_start']:%d %b} {v:,.0f}"
+        f"{r['week_start']:%-d %b} {v:,.0f}"
         for r, v in zip(weeks, values, strict=True)
         if r["units"] is None
     )

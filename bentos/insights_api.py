@@ -123,6 +123,16 @@ def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
     return made
 
 
+_KINDS = {
+    "exploration": "drawn at random to learn from",
+    "test": "proposed test, with the action",
+    "control": "proposed test, without it, to compare",
+}
+_EVIDENCE = {
+    "experiment": "an experiment measured it",
+    "identified": "past promotions show it",
+    "model_only": "only a model says so",
+}
 _OFFER_NOTES = {
     "unknown_household": "Not known here: these are popular products, not this household's own.",
     "stale_features": "The data is past the freshness limit: load the missing drops.",
@@ -163,6 +173,8 @@ def _store_card(desks: Desks, store_id: str) -> dict[str, Any]:
         "line": decision_line("recommend_actions", told, started=started, context=CARD),
         "planned": bool(told["actions"]),
         "rows": rows,
+        "kinds": _KINDS,
+        "evidence": _EVIDENCE,
         "lift_svg": lift_chart(rows) if rows else None,
         "weeks_svg": weeks_chart(weeks.to_dicts()) if weeks is not None else None,
     }
