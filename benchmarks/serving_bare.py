@@ -5,7 +5,9 @@ As a program it is the FastAPI app: ``python -m benchmarks.serving_bare MODEL MA
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from bentos.server import PROJECT, ServerError
+from bentos.server import ServerError
+from resources import telemetry
+from resources.settings import PROJECT
 
 _READY_SECONDS = 180.0
 _K = 10
@@ -109,7 +113,13 @@ def calls_per_second(
 
 @contextmanager
 def _child(command: list[str], *, port: int, log: Path) -> Iterator[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        **telemetry.OFF,
+        "OMP_NUM_THREADS": "1",
+        # MLflow starts uvicorn by name.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,
@@ -123,12 +133,11 @@ def _child(command: list[str], *, port: int, log: Path) -> Iterator[str]:
         _wait(child, port, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(child.pid, 15)
-        try:
-            child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, 9)
-            child.wait()
+        for deadly in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, deadly)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=10)
 
 
 def _wait(child: subprocess.Popen[bytes], port: int, log: Path) -> None:

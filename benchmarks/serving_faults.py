@@ -90,7 +90,7 @@ def load(
 
 def rollbacks(world: World, url: str, *, trials: int) -> dict[str, Any]:
     """From the guard's breach to the last bad answer, over and over."""
-    world.step(FIRST, "live")
+    world.live(FIRST)
     seconds: list[float] = []
     bad: list[int] = []
     with load(world, url) as seen:
@@ -164,7 +164,7 @@ def lost(world: World, seen: Load) -> dict[str, Any]:
 
 def swaps(world: World, url: str) -> dict[str, Any]:
     """Snapshots and live models change under load; every answer must be of one pair."""
-    world.step(FIRST, "live")
+    world.live(FIRST)
     weeks = [world.rows, _other_week(world.rows)]
     expected: dict[tuple[str, str], list[list[str]]] = {}
     for rows in weeks:
@@ -174,7 +174,7 @@ def swaps(world: World, url: str) -> dict[str, Any]:
     with load(world, url, expected=expected) as seen:
         for i in range(SWAPS):
             publish(world.home, weeks[i % 2])
-            world.step((SECOND, FIRST)[i % 2], "live")
+            world.live((SECOND, FIRST)[i % 2])
             time.sleep(0.7)
     publish(world.home, world.rows)
     return {

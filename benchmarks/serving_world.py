@@ -86,6 +86,12 @@ class World:
             forced=True,
         )
 
+    def live(self, version: str) -> None:
+        """Make it live, if it is not."""
+        now = self.ledger.releases(LEDGER_NAME).live
+        if now is None or now.model_version != version:
+            self.step(version, "live")
+
 
 def make(home: Path) -> World:
     """Make everything; some seconds."""
@@ -111,7 +117,7 @@ def make(home: Path) -> World:
     rows = week(households=HOUSEHOLDS, candidates=CANDIDATES, seed=SEED + 1).drop("label")
     publish(home, rows)
     matrix = xgboost_booster.to_matrix(rows, FEATURES.names)
-    return World(
+    made = World(
         home=home,
         key=key,
         matrices=[matrix[i : i + CANDIDATES].copy() for i in range(0, len(matrix), CANDIDATES)],
@@ -120,6 +126,8 @@ def make(home: Path) -> World:
         files=files,
         tags=tags,
     )
+    made.live(FIRST)
+    return made
 
 
 def publish(home: Path, rows: pl.DataFrame) -> SnapshotManifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,11 @@ def rank(
     for answerer in serving.answerers(arm):
         try:
             return _rank(answerer, candidates, owner, k), error
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001
             # Whatever a model does, its request is answered by another one.
-            logger.exception("model %s failed in arm %s", answerer.model.tag, arm)
-            error = error or f"{type(failure).__name__}: {failure}"
+            described = f"{type(failure).__name__}: {failure}"
+            _tell_once(answerer.model.tag, type(failure).__name__)
+            error = error or described
     # Stored most popular first.
     order = np.arange(min(k, len(serving.snapshot.popular.product_codes)))
     return Ranked(None, None, order, [(None, ())] * len(order)), error
@@ -84,6 +86,12 @@ def offers_of(snapshot: Snapshot, candidates: Candidates, ranked: Ranked) -> lis
         }
         for place, (product, source, score, (probability, reasons)) in enumerate(chosen, start=1)
     ]
+
+
+@lru_cache(maxsize=256)
+def _tell_once(tag: str, kind: str) -> None:
+    """One trace a model and kind of failure: the decision log has each, and traces cost time."""
+    logger.exception("model %s failed (%s)", tag, kind)
 
 
 def _rank(answerer: Answerer, candidates: Candidates, owner: str | None, k: int) -> Ranked:
