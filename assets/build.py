@@ -33,6 +33,7 @@ from assets.monitoring.health import HEALTH_SENSORS
 from assets.release.candidate import release_candidate
 from assets.release.jobs import RELEASE_JOBS, release_aliases
 from assets.release.retraining import retrain_job, retraining
+from assets.release.review import health_review, review_job, review_schedule
 from assets.serving.actions import action_snapshot
 from assets.serving.history import online_history
 from assets.serving.logs import SERVING_LOGS, service_logs
@@ -96,11 +97,12 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             action_snapshot,
             ranked_offers,
             release_candidate,
+            health_review,
             lake_maintenance,
         ],
         asset_checks=[mart_contracts, *FRESHNESS],
-        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS, retrain_job],
-        schedules=[weekly_schedule, late_data_schedule, maintenance_schedule],
+        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS, retrain_job, review_job],
+        schedules=[weekly_schedule, late_data_schedule, maintenance_schedule, review_schedule],
         sensors=[
             *automation(lambda: definitions),
             service_logs,

@@ -33,6 +33,7 @@ from models.ranking import xgboost_ranker
 from models.ranking.inputs import FEATURES, GLOBAL_ORDER
 from models.ranking.proposals import Known, source_seconds
 from resources import model_registry
+from resources.release_reviews import keep_gates
 from resources.report_files import write_report
 from resources.settings import Settings
 
@@ -102,6 +103,12 @@ def ranking_report(context: ArtifactContext, **frames: pl.LazyFrame) -> Artifact
     override = forced_override() if any(gate.blocks for gate in gates) else None
     result = replace(result, gates=gates, override=override)
     figures = metrics_json(result)
+    keep_gates(
+        context.settings.home / "gate_history",
+        model_version=stored.version,
+        gates=figures["gates"],
+        override=figures["override"],
+    )
     page = write_report(
         context.settings.reports / "ranking",
         page=render_html(result),

@@ -194,6 +194,46 @@ def touched(*, snapshot: int, and_later: bool, as_json: bool) -> None:
     Console().print(table)
 
 
+@release.command()
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    required=True,
+    metavar="NAME=VALUE",
+    help="The gate's new threshold; may be repeated.",
+)
+def backtest(gates: tuple[str, ...]) -> None:
+    """Which past releases another gate would have decided otherwise; changes nothing."""
+    from checks.gates.directions import SIDES
+    from models.release.gate_backtest import replay, summary
+    from resources.gate_history import past_judgements
+    from resources.settings import get_settings
+
+    try:
+        changed = {name: float(value) for name, value in (g.split("=", 1) for g in gates)}
+    except ValueError as error:
+        raise click.BadParameter(f"{gates}: give NAME=VALUE, candidate_recall=0.35") from error
+    with _desk() as desk:
+        past = past_judgements(get_settings(), desk.ledger.events(desk.name))
+    try:
+        replays = replay(past, changed=changed, sides=SIDES)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    table = Table(title="Past decisions under the changed gates", title_justify="left")
+    for heading in ("judged at (UTC)", "model", "then", "now", "it became", "because"):
+        table.add_column(heading)
+    for r in replays:
+        because = "; ".join(r.because) or (f"{', '.join(r.unknown)} not recorded" * bool(r.unknown))
+        passes = ["passed" if x else "stopped" for x in (r.then, r.now)]
+        table.add_row(
+            f"{r.judged.at:%Y-%m-%d %H:%M}", r.judged.model_version, *passes,
+            r.judged.became or "not entered", because,
+        )  # fmt: skip
+    Console().print(table)
+    click.echo(summary(replays))
+
+
 def _say(desk: ReleaseDesk, events: list[Event]) -> None:
     for event in events:
         share = f" at {event.percent:g} %" if event.percent else ""
