@@ -7,7 +7,8 @@ week_start, units, price, base_price, discount, display, mailer`` and, where kno
 category, manufacturer_id, type, panel_trips``; these may be missing or null. ``display`` and
 ``mailer`` are codes, "0" is none; ``discount`` is a share of the base price. Each of the last
 ``--last`` weeks is forecast from the weeks up to ``--horizon`` weeks before it and its own plan.
-Models learn from the weeks before the first of them, once.
+All models that learn are learned anew every ``REFIT_WEEKS`` weeks from what is known by then; what
+is chosen is chosen once, on weeks before the first one forecast.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -32,11 +33,12 @@ from benchmarks.arguments import positive
 from benchmarks.report import write_result
 from models import xgboost_booster
 from models.calendar import ONE_WEEK, weeks_between
-from models.demand import baselines, xgboost_demand
+from models.demand import baselines
 from models.demand.dispersion import fit_dispersion
 from models.demand.examples import demand_examples
+from models.demand.protocol import Origin, origins
 from models.demand.series import checked
-from models.demand.stopping import train_stopped
+from models.demand.stopping import Stopped, learn, mean_of, stop
 from models.evaluation.demand import MODEL, coverage, judge, randomised_pit
 from models.evaluation.demand_held_out import demand_history
 from models.evaluation.demand_levels import CATEGORY, CHAIN, ROWS
@@ -49,6 +51,12 @@ TRAIN_WEEKS = 104
 WARM_UP_WEEKS = 26
 # Weeks before the test that say how many trees are enough, and how sales scatter.
 VALIDATION_WEEKS = 8
+# A model is at most so old when it forecasts: a quarter is learned in two goes.
+REFIT_WEEKS = 7
+# Ids and codes stay text: 007 is not 7.
+TEXTS = dict.fromkeys(
+    ("store_id", "product_id", "display", "mailer", "category", "manufacturer_id"), pl.String
+)
 # Above it the oldest training weeks are left out: about 4 GB.
 MAX_ROWS = 1_500_000
 
@@ -75,12 +83,7 @@ def read(path: Path) -> pl.DataFrame:
     if path.suffix in {".parquet", ".pq"}:
         return pl.read_parquet(path)
     if path.suffix in {".csv", ".gz"}:
-        # Ids and codes stay text: 007 is not 7.
-        texts = dict.fromkeys(
-            ("store_id", "product_id", "display", "mailer", "category", "manufacturer_id"),
-            pl.String,
-        )
-        return pl.read_csv(path, try_parse_dates=True, schema_overrides=texts)
+        return pl.read_csv(path, try_parse_dates=True, schema_overrides=TEXTS)
     raise ValueError(f"{path} is neither Parquet nor CSV; convert it to one of them")
 
 
@@ -119,16 +122,17 @@ def run(
     judged = examples.filter(pl.col("week_start").is_in(test))
     validation = train[-min(VALIDATION_WEEKS, max(1, len(train) // 4)) :]
     progress(f"{learned.height:,} rows to learn from, {judged.height:,} to forecast; training")
-    stopped = train_stopped(
+    stopped = stop(
         learned, validation_weeks=validation, seed=seed, threads=threads, on_step=progress
     )
-    forecasts: dict[str, pl.Series] = {}
-    for name in baselines.LEARNED:
-        forecasts |= baselines.forecasts(
-            learned, judged, seed=seed, rounds=stopped.rounds, threads=threads, names=(name,)
-        )
-        progress(f"{name} has forecast")
-    forecasts[MODEL] = xgboost_demand.predict(stopped.model, judged)
+    forecasts, models = _rolled(
+        examples,
+        stopped,
+        origins(test, train=train, horizon=horizon, available=test, every=REFIT_WEEKS),
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    )
     history = demand_history(panel_of(rows), before_week=test[0])
     levels = judge(judged, forecasts, history=history, seed=seed)
     dispersion = fit_dispersion(stopped.units, stopped.means)
@@ -142,14 +146,39 @@ def run(
             "test_rows": judged.height,
             "training_rows": learned.height,
             "test_weeks": [str(w) for w in test],
-            "rounds": stopped.rounds,
-            "params": dict(stopped.params),
+            "settings": [dict(each.params) | {"rounds": each.rounds} for each in stopped.settings],
             "validation_deviance": stopped.deviance,
             "coverage": coverage(pit, judged["week_start"])["covered"],
             "dispersion": dispersion.as_dict(),
-            "importance": dict(xgboost_booster.importance(stopped.model).head(15).rows()),
+            "importance": dict(xgboost_booster.importance(models[0]).head(15).rows()),
         },
     )
+
+
+def _rolled(
+    examples: pl.DataFrame,
+    stopped: Stopped,
+    stretches: Sequence[Origin],
+    *,
+    seed: int,
+    threads: int | None,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, pl.Series], tuple[bytes, ...]]:
+    """Every model's forecasts, stretch by stretch, and the models of the first stretch."""
+    parts: dict[str, list[pl.Series]] = {}
+    first: tuple[bytes, ...] = ()
+    for origin in stretches:
+        learned = examples.filter(pl.col("week_start").is_in(origin.train))
+        judged = examples.filter(pl.col("week_start").is_in(origin.targets))
+        made = baselines.forecasts(
+            learned, judged, seed=seed, rounds=stopped.settings[0].rounds, threads=threads
+        )
+        models = learn(learned, stopped.settings, seed=seed, threads=threads)
+        first = first or models
+        for name, mean in (made | {MODEL: mean_of(models, judged)}).items():
+            parts.setdefault(name, []).append(mean.alias("mean"))
+        progress(f"weeks {origin.targets[0]} to {origin.targets[-1]} are forecast")
+    return {name: pl.concat(means) for name, means in parts.items()}, first
 
 
 def panel_of(rows: pl.DataFrame) -> pl.DataFrame:
@@ -222,11 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = time.perf_counter() - started
     progress("done")
     models = found.levels[ROWS]["models"]
-    title = (
-        f"{given.panel.name}, {given.last} weeks, {given.horizon} ahead: "
-        f"{found.levels[ROWS]['rows']:,} rows"
-    )
-    Console().print(_table(models, title=title))
+    asked = f"{given.panel.name}, {given.last} weeks, {given.horizon} ahead"
+    Console().print(_table(models, title=f"{asked}: {found.levels[ROWS]['rows']:,} rows"))
     floor = found.levels[ROWS]["poisson_floor"]["wape"]
     print(f"zero forecast: WAPE 1.000; Poisson floor: WAPE {floor:.3f}")
     print(f"95 % interval covers {found.facts['coverage']:.3f}")
@@ -240,12 +266,8 @@ def main(arguments: list[str] | None = None) -> int:
             benchmark="demand",
             figures=found.facts
             | levels
-            | {
-                "seconds": seconds,
-                "last": given.last,
-                "horizon": given.horizon,
-                "seed": given.seed,
-            },
+            | {"seconds": seconds}
+            | {name: getattr(given, name) for name in ("last", "horizon", "seed")},
             ratios=ratios,
             models=models,
         )

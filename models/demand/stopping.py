@@ -1,7 +1,9 @@
 """Parameters and number of trees by the last training weeks, where there is no study to resume.
 
-A few settings that suit sparse, middling and dense panels are tried with early stopping on weeks
-that none of them learned from; the best one then learns from all weeks.
+A few settings are tried with early stopping on weeks that none of them learned from. Whichever
+forecasts those best, one of them or the mean of all, then learns from all weeks, several times with
+different draws of rows and columns, and forecasts by the mean: what is left of the chance in a
+single model goes for nothing but time.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import polars as pl
 from models.demand import xgboost_demand
 from models.demand.features import FEATURES
 
-# Small steps: with early stopping they cost trees, not sharpness.
+# Small steps: with early stopping they cost trees, not sharpness. Variance grows as the mean, or
+# faster.
 CANDIDATES: tuple[Mapping[str, Any], ...] = tuple(
     MappingProxyType({**xgboost_demand.DEFAULT_PARAMS, **changes})
     for changes in (
@@ -28,30 +31,36 @@ CANDIDATES: tuple[Mapping[str, Any], ...] = tuple(
 )
 MAX_ROUNDS = 600
 PATIENCE = 30
+# Models that are averaged: a third and fourth of the same kind bring a tenth of what two do.
+SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Parameters, and the trees that the validation weeks found enough."""
+
+    params: Mapping[str, Any]
+    rounds: int
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A model and how it came about.
+    """What the validation weeks say.
 
     Attributes:
-        model: Learned from all weeks.
-        params: Chosen.
-        rounds: Trees.
+        settings: Chosen: one, or all of them, to be averaged.
         deviance: Poisson deviance on the validation weeks.
         units: Sold in the validation weeks.
-        means: Forecast for them by a model that had not seen them.
+        means: Forecast for them by models that had not seen them.
     """
 
-    model: bytes
-    params: Mapping[str, Any]
-    rounds: int
+    settings: tuple[Setting, ...]
     deviance: float
     units: np.ndarray
     means: np.ndarray
 
 
-def train_stopped(
+def stop(
     examples: pl.DataFrame,
     *,
     validation_weeks: Sequence[date],
@@ -60,7 +69,7 @@ def train_stopped(
     candidates: Sequence[Mapping[str, Any]] = CANDIDATES,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Stopped:
-    """Choose on the validation weeks, learn from all.
+    """Choose on the validation weeks.
 
     Args:
         examples: Labelled examples, sorted.
@@ -79,7 +88,7 @@ def train_stopped(
     held = examples.filter(unseen)
     units = held["units"].to_numpy()
     data = xgboost_demand.prepare(examples.filter(~unseen), threads=threads)
-    best: tuple[float, Mapping[str, Any], int, np.ndarray] | None = None
+    tried: list[tuple[tuple[Setting, ...], np.ndarray]] = []
     for params in candidates:
         model, rounds = xgboost_demand.fit_stopped(
             data,
@@ -91,18 +100,50 @@ def train_stopped(
             threads=threads,
         )
         means = xgboost_demand.predict(model, held).to_numpy()
-        deviance = poisson_deviance(units, means)
-        power = params.get("tweedie_variance_power", 1.0)
+        tried.append(((Setting(params, rounds),), means))
         on_step(
-            f"depth {params['max_depth']}, variance power {power}, {rounds} trees: deviance "
-            f"{deviance:.4f}"
+            f"depth {params['max_depth']}, variance power "
+            f"{params.get('tweedie_variance_power', 1.0)}, {rounds} trees: deviance "
+            f"{poisson_deviance(units, means):.4f}"
         )
-        if best is None or deviance < best[0]:
-            best = (deviance, params, rounds, means)
-    assert best is not None  # noqa: S101
-    deviance, params, rounds, means = best
-    del data
-    final = xgboost_demand.train(
-        examples, params=params, rounds=rounds, seed=seed, features=FEATURES, threads=threads
+    together = tuple(setting for settings, _ in tried for setting in settings)
+    tried.append((together, np.mean([means for _, means in tried], axis=0)))
+    settings, means = min(tried, key=lambda each: poisson_deviance(units, each[1]))
+    return Stopped(settings, poisson_deviance(units, means), units, means)
+
+
+def learn(
+    examples: pl.DataFrame,
+    settings: Sequence[Setting],
+    *,
+    seed: int,
+    threads: int | None = None,
+    seeds: int = SEEDS,
+) -> tuple[bytes, ...]:
+    """Models of every setting, each learned ``seeds`` times with draws of its own.
+
+    Args:
+        examples: Labelled examples, sorted.
+        settings: Of ``stop``.
+        seed: The first seed.
+        threads: To use; all by default.
+        seeds: How often.
+    """
+    data = xgboost_demand.prepare(examples, features=FEATURES, threads=threads)
+    return tuple(
+        xgboost_demand.fit(
+            data,
+            params=setting.params,
+            rounds=setting.rounds,
+            seed=seed + draw,
+            threads=threads,
+        )
+        for setting in settings
+        for draw in range(seeds)
     )
-    return Stopped(final, params, rounds, deviance, units, means)
+
+
+def mean_of(models: Sequence[bytes], examples: pl.DataFrame) -> pl.Series:
+    """Mean units of each example, the mean over the models."""
+    each = [xgboost_demand.predict(model, examples).to_numpy() for model in models]
+    return pl.Series("mean", np.mean(each, axis=0))

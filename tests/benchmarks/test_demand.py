@@ -72,7 +72,7 @@ def test_the_last_weeks_sales_do_not_move_their_forecast(panel: pl.DataFrame) ->
         .alias("units")
     )
     facts = [run(each, last=1, threads=1).facts for each in (panel, changed)]
-    assert facts[0]["rounds"] == facts[1]["rounds"]
+    assert facts[0]["settings"] == facts[1]["settings"]
     assert facts[0]["importance"] == facts[1]["importance"]
 
 

@@ -9,7 +9,7 @@ from models.demand import lightgbm_demand, xgboost_demand
 from models.demand.examples import demand_examples, examples_of_plans
 from models.demand.features import FEATURES, MONOTONE
 from models.demand.series import KEYS
-from models.demand.stopping import train_stopped
+from models.demand.stopping import learn, mean_of, stop
 from models.evaluation.demand_metrics import poisson_deviance
 from tests.models.demand.market import market, week
 
@@ -137,12 +137,22 @@ def test_margins_are_offset_and_trees(unseen: pl.DataFrame, model: bytes) -> Non
 
 def test_stopping_takes_the_best_of_its_candidates(learned: pl.DataFrame) -> None:
     poor = {**PARAMS, "eta": 1e-4}
-    found = train_stopped(
-        learned, validation_weeks=TRAIN[-4:], seed=1, candidates=[poor, PARAMS], threads=1
-    )
-    assert found.params == PARAMS
-    assert found.rounds > 3
+    found = stop(learned, validation_weeks=TRAIN[-4:], seed=1, candidates=[poor, PARAMS], threads=1)
+    assert [each.params for each in found.settings] == [PARAMS]
+    assert found.settings[0].rounds > 3
     assert found.units.size == found.means.size == 4 * 30
+
+
+def test_two_that_err_apart_are_averaged(learned: pl.DataFrame, unseen: pl.DataFrame) -> None:
+    tweedie = {**PARAMS, "tweedie_variance_power": 1.5}
+    found = stop(
+        learned, validation_weeks=TRAIN[-4:], seed=1, candidates=[PARAMS, tweedie], threads=1
+    )
+    models = learn(learned, found.settings, seed=3, threads=1)
+    assert len(models) == 2 * len(found.settings)
+    means = [xgboost_demand.predict(model, unseen).to_numpy() for model in models]
+    assert mean_of(models, unseen).to_numpy() == pytest.approx(np.mean(means, axis=0))
+    assert models[0] != models[1]
 
 
 def test_lightgbm_learns_the_same_rows(learned: pl.DataFrame, unseen: pl.DataFrame) -> None:
