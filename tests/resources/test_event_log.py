@@ -1,0 +1,121 @@
+"""The event log: written once whoever asks, kept when a writer dies, followed by every process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from resources.decision_files import log_files
+from resources.event_log import EventConflictError, EventLog, EventLogError
+from resources.settings import PROJECT
+
+
+def event(n: int, digest: str = "d") -> dict[str, Any]:
+    return {"event_id": f"e{n}", "digest": digest, "household_id": "h", "lines": [{"n": n}]}
+
+
+def logged(folder: Path) -> list[str]:
+    return [
+        orjson.loads(line)["event_id"]
+        for path in log_files(folder)
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def test_a_repeated_event_is_written_once_in_every_process(tmp_path: Path) -> None:
+    one, two = EventLog(tmp_path), EventLog(tmp_path)
+    assert not one.append(event(1)).repeated
+    again = two.append(event(1) | {"received_at": "later"})
+    assert again.repeated
+    assert "received_at" not in again.record
+    assert EventLog(tmp_path).append(event(1)).repeated
+    with pytest.raises(EventConflictError, match="another content"):
+        two.append(event(1, digest="other"))
+    assert logged(tmp_path) == ["e1"]
+
+
+def test_each_process_reads_what_the_others_wrote_once(tmp_path: Path) -> None:
+    one, two = EventLog(tmp_path), EventLog(tmp_path)
+    one.append(event(1))
+    two.append(event(2))
+    one.append(event(3))
+    assert [e["event_id"] for e in one.news()] == ["e2"]
+    assert [e["event_id"] for e in two.news()] == ["e1", "e3"]
+    assert one.news() == two.news() == []
+    assert [e["lines"] for e in EventLog(tmp_path).news()] == [[{"n": n}] for n in (1, 2, 3)]
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    def write(first: int) -> None:
+        log = EventLog(tmp_path, sync=False, file_bytes=500)
+        for n in range(first, first + 40):
+            # Half of the events come to two writers.
+            log.append(event(n))
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 20, 40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(logged(tmp_path)) == sorted(f"e{n}" for n in range(80))
+    names = [path.name for path in log_files(tmp_path)]
+    assert len(names) > 5
+    assert [name.endswith(".open") for name in names] == [False] * (len(names) - 1) + [True]
+    assert len(EventLog(tmp_path).news()) == 80
+
+
+def test_a_torn_line_was_never_acknowledged_and_goes(tmp_path: Path) -> None:
+    EventLog(tmp_path).append(event(1))
+    (path,) = log_files(tmp_path)
+    with path.open("ab") as file:
+        file.write(b'{"event_id":"e2","dig')
+    log = EventLog(tmp_path)
+    assert [e["event_id"] for e in log.news()] == ["e1"]
+    assert not log.append(event(2)).repeated
+    assert logged(tmp_path) == ["e1", "e2"]
+
+
+def test_what_cannot_be_written_is_not_acknowledged(tmp_path: Path) -> None:
+    folder = tmp_path / "events"
+    folder.write_text("a file where the folder should be")
+    with pytest.raises(EventLogError, match="cannot be written"):
+        EventLog(folder).append(event(1))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from resources.event_log import EventLog
+log = EventLog(Path(sys.argv[1]))
+for n in range(100_000):
+    log.append({"event_id": f"e{n}", "digest": "d", "household_id": "h", "lines": ["x" * 500]})
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_loses_no_acknowledged_event(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    for _ in range(50):
+        child.stdout.readline()
+    os.kill(child.pid, signal.SIGKILL)
+    acknowledged = 50 + len(child.stdout.read().splitlines())
+    child.wait()
+    child.stdout.close()
+    found = [e["event_id"] for e in EventLog(tmp_path).news()]
+    assert found[:acknowledged] == [f"e{n}" for n in range(acknowledged)]
+    assert len(found) <= acknowledged + 1
+    log = EventLog(tmp_path)
+    assert log.append({"event_id": "e0", "digest": "d"}).repeated
+    assert not log.append({"event_id": "after", "digest": "d"}).repeated
