@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from bentos.server import ServerError
 from resources import telemetry
@@ -29,22 +30,24 @@ _READY_SECONDS = 180.0
 _K = 10
 
 
+class Asked(BaseModel):
+    """A request to the bare app."""
+
+    household_id: str
+    k: int = _K
+
+
 def fastapi_app(model: Path, matrices: Path) -> Any:
     """Body in, scores of the household's matrix, the ten best out: no more."""
     import orjson
     import xgboost as xgb
     from fastapi import FastAPI
-    from pydantic import BaseModel
     from starlette.responses import Response
 
     booster = xgb.Booster({"nthread": 1}, model_file=model)
     booster.set_param({"nthread": 1})
     features = np.load(matrices, mmap_mode="r")
     app = FastAPI()
-
-    class Asked(BaseModel):
-        household_id: str
-        k: int = _K
 
     @app.post("/rank_offers")
     async def rank_offers(body: Asked) -> Response:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bentos.audit import AuditError
@@ -177,6 +178,11 @@ def install(app: FastAPI) -> None:
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
         return problem_response(invalid_input(error.errors()))
 
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        # FastAPI's own: a body that cannot be decoded, for instance.
+        return problem_response(_of_http(error), headers=error.headers)
+
     @app.exception_handler(NotReadyError)
     async def _not_ready(_: Request, error: NotReadyError) -> Response:
         return problem_response(not_ready(str(error)), headers={"Retry-After": "5"})
@@ -197,6 +203,19 @@ def install(app: FastAPI) -> None:
     async def _unexpected(_: Request, _error: Exception) -> Response:
         # Starlette raises the error again after this reply, so the server logs its trace.
         return problem_response(internal_error())
+
+
+def _of_http(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    return Problem(
+        type=f"{_TYPE_PREFIX}{status.phrase.lower().replace(' ', '-')}",
+        title=status.phrase,
+        status=status,
+        detail=str(error.detail),
+        remedy="Send valid UTF-8 JSON as /openapi.json describes it."
+        if status == HTTPStatus.BAD_REQUEST
+        else "See /openapi.json.",
+    )
 
 
 def refusal_headers(error: RefusedError) -> dict[str, str]:

@@ -29,9 +29,7 @@ def booster() -> xgb.Booster:
     missing=st.floats(0, 1),
     step=st.sampled_from([1, 2]),
 )
-def test_bit_for_bit(
-    booster: xgb.Booster, rows: int, seed: int, missing: float, step: int
-) -> None:
+def test_bit_for_bit(booster: xgb.Booster, rows: int, seed: int, missing: float, step: int) -> None:
     rng = np.random.default_rng(seed)
     matrix = rng.normal(10, 30, size=(rows, WIDTH)).astype(np.float32)
     matrix[rng.random(matrix.shape) < missing] = np.nan

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +63,10 @@ def server(served_world: World, packaged: Packaged) -> Iterator[RunningServer]:
     running = start(
         packaged.bento,
         home=served_world.home,
-        environment={"LIFTGRAPH_SNAPSHOT_POLL_SECONDS": "0.05"},
+        environment={
+            "LIFTGRAPH_SNAPSHOT_POLL_SECONDS": "0.05",
+            "LIFTGRAPH_SERVE_WORKERS": "2",
+        },
     )
     try:
         wait_until_ready(running, timeout_seconds=READY_SECONDS)
@@ -71,8 +76,13 @@ def server(served_world: World, packaged: Packaged) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+def key(served_world: World) -> dict[str, str]:
+    return {"Authorization": f"Bearer {served_world.key('offers:read', rate_per_second=1e6)}"}
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer, key: dict[str, str]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30, headers=key) as client:
         yield client
 
 
@@ -86,6 +96,11 @@ def reason_it_is_not_ready(running: RunningServer) -> str:
             if "/readyz answered 503" in str(error):
                 return str(error)
     return "it never answered"
+
+
+def workers_of(running: RunningServer) -> list[int]:
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    return [c.pid for c in children if any("_bentoml_impl.worker" in a for a in c.cmdline())]
 
 
 def listening(url: str) -> bool:
@@ -161,9 +176,11 @@ def test_bentomls_own_pages_and_ours_share_the_root(
 ) -> None:
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
-    assert "bentoml_service_request_total" in client.get("/metrics").text
+    metrics = client.get("/metrics").text
+    assert 'liftgraph_decisions_total{arm="live",error="no",fallback="none"}' in metrics
+    assert "bentoml_" not in metrics
     assert client.get("/").text.startswith("<!doctype html>")
-    assert set(client.get("/openapi.json").json()["paths"]) == {"/rank_offers", "/status"}
+    assert "/rank_offers" in client.get("/openapi.json").json()["paths"]
     assert client.get("/docs.json").status_code == 404
     status = client.get("/status").json()
     assert status["ready"]
@@ -207,18 +224,76 @@ def test_the_log_holds_no_raw_id(
     assert KEY not in server.log.read_text()
 
 
-def test_sigterm_stops_it_gracefully_with_all_its_processes(
-    server: RunningServer, client: httpx.Client
+def test_every_worker_answers_and_a_killed_one_loses_no_decision(
+    server: RunningServer, served_world: World, key: dict[str, str]
+) -> None:
+    workers = workers_of(server)
+    assert len(workers) == 2
+    answered: list[str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                # A connection of its own each time, so that both workers are met.
+                reply = httpx.post(
+                    f"{server.url}/rank_offers", json={"household_id": "1"}, headers=key
+                )
+            except httpx.TransportError:
+                continue
+            assert reply.status_code == 200
+            answered.append(reply.json()["request_id"])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.3)
+    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(0.7)
+    done.set()
+    thread.join()
+    logged = [json.loads(line) for line in served_world.log_lines()]
+    ids = Counter(d["request_id"] for d in logged if d["kind"] == "decision")
+    assert answered
+    assert {ids[i] for i in answered} == {1}
+
+
+def test_sigterm_under_load_fails_no_request_and_stops_all_processes(
+    server: RunningServer, key: dict[str, str], served_world: World
 ) -> None:
     # The last test of this server: the module's fixture then finds it stopped.
     family = [server.process.pid, *(p.pid for p in psutil.Process(server.process.pid).children())]
     assert len(family) > 1
-    assert client.get("/livez").status_code == 200
+    broken: list[str] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, headers=key, timeout=STOP_SECONDS) as client:
+            while True:
+                try:
+                    reply = client.post("/rank_offers", json={"household_id": "2", "k": TOP})
+                except httpx.ConnectError:
+                    return  # It listens no more: nothing was sent.
+                except httpx.TransportError as error:
+                    # An idle connection may be closed just when the next request is sent on it;
+                    # one that was being answered may not.
+                    broken.append(repr(error))
+                    return
+                assert reply.status_code == 200
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
     server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(timeout=STOP_SECONDS)
     assert server.process.wait(timeout=STOP_SECONDS) == 0
+    assert broken == []
     assert [pid for pid in family if psutil.pid_exists(pid)] == []
     assert not listening(server.url)
     assert "cleanup finalized" in server.log.read_text()
+    # Nothing is left open, and every line is whole.
+    files = sorted((served_world.home / "decisions").iterdir())
+    assert [f.name for f in files if not f.name.endswith(".jsonl")] == []
 
 
 def test_from_source_it_waits_for_a_snapshot_and_dies_with_its_supervisor(
@@ -233,7 +308,9 @@ def test_from_source_it_waits_for_a_snapshot_and_dies_with_its_supervisor(
         reason = reason_it_is_not_ready(running)
         assert "no online snapshot" in reason
         assert "run `make demo`" in reason
-        assert httpx.post(f"{running.url}/rank_offers", json={"household_id": "1"}).is_server_error
+        key = {"Authorization": f"Bearer {world.key('offers:read')}"}
+        asked = httpx.post(f"{running.url}/rank_offers", json={"household_id": "1"}, headers=key)
+        assert asked.status_code == 503
         world.publish()
         wait_until_ready(running, timeout_seconds=STOP_SECONDS)
         status = httpx.get(f"{running.url}/status").json()
