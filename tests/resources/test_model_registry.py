@@ -1,16 +1,34 @@
 from __future__ import annotations
 
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from models.release.ledger import Release, Releases
 from resources import model_registry
+from resources.release_aliases import follow_ledger
 from resources.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", reports=tmp_path / "reports").prepare()
+
+
+@pytest.fixture(scope="module")
+def new_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database, made once: its migrations take longer than the tests."""
+    made = Settings(home=tmp_path_factory.mktemp("mlflow")).prepare()
+    model_registry.client(made).search_registered_models()
+    return made.home / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def with_mlflow(settings: Settings, new_mlflow: Path) -> Settings:
+    shutil.copyfile(new_mlflow, settings.home / "mlflow" / "mlflow.db")
+    return settings
 
 
 def store(settings: Settings, **changes: object) -> model_registry.StoredModel:
@@ -63,7 +81,8 @@ def test_a_companion_cannot_take_another_place(settings: Settings, name: str) ->
 
 
 @pytest.mark.slow
-def test_a_training_is_recorded_once_with_all_its_files(settings: Settings) -> None:
+def test_a_training_is_recorded_once_with_all_its_files(with_mlflow: Settings) -> None:
+    settings = with_mlflow
     stored = store(settings)
     figures = {"validation_ndcg_at_10.xgboost": 0.3, "validation_ndcg_at_10.neural": 0.29}
     run = model_registry.log_training(settings, stored=stored, params={"eta": 0.1}, metrics=figures)
@@ -74,7 +93,9 @@ def test_a_training_is_recorded_once_with_all_its_files(settings: Settings) -> N
     assert held == {"calibration.json", "facts.json", "model.ubj", "neural.npz"}
 
 
-def test_the_champion_stays_whatever_is_trained_since(settings: Settings) -> None:
+@pytest.mark.slow
+def test_the_champion_stays_whatever_is_trained_since(with_mlflow: Settings) -> None:
+    settings = with_mlflow
     stored = store(settings)
     with pytest.raises(FileNotFoundError, match=r"materialise models\.champion"):
         model_registry.champion_model(settings, "offer_ranker")
@@ -86,6 +107,30 @@ def test_the_champion_stays_whatever_is_trained_since(settings: Settings) -> Non
     stored.path.unlink()
     with pytest.raises(FileNotFoundError, match="files are gone"):
         model_registry.champion_model(settings, "offer_ranker")
+
+
+def released(version: str) -> Release:
+    at = datetime(2026, 1, 5)  # noqa: DTZ001 - times are naive UTC
+    return Release(model_version=version, model_tag=f"t:{version}", percent=None, since=at)
+
+
+@pytest.mark.slow
+def test_aliases_follow_the_ledger(with_mlflow: Settings) -> None:
+    name, tag = "offer_ranker", model_registry.VERSION_TAG
+    registry = model_registry.client(with_mlflow)
+    registry.create_registered_model(name)
+    for version in ("a", "b"):
+        registry.create_model_version(name, source=f"file:///{version}", tags={tag: version})
+    for releases, expected in (
+        (Releases(live=released("a"), shadow=released("b")), {"champion": "a", "challenger": "b"}),
+        (Releases(live=released("b")), {"champion": "b"}),
+        # Of another machine: what is registered here stays.
+        (Releases(live=released("x")), {"champion": "b"}),
+    ):
+        follow_ledger(with_mlflow, releases, name=name)
+        held = registry.get_registered_model(name).aliases
+        versions = {a: registry.get_model_version(name, n).tags[tag] for a, n in held.items()}
+        assert versions == expected
 
 
 def test_a_version_is_that_of_all_that_is_served() -> None:
