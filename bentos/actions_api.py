@@ -42,6 +42,10 @@ class Desks:
             self._desk = (engine, ActionDesk(engine.settings))
         return self._desk[1]
 
+    def tend(self) -> None:
+        """Open a new snapshot beside the requests; about every second."""
+        self.desk().current()
+
 
 def router(desks: Desks, *, dependencies: Sequence[Any] = ()) -> APIRouter:
     """The routes; ``dependencies`` are those of every one, the key's scope above all."""

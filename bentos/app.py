@@ -92,7 +92,7 @@ def build_app() -> FastAPI:
             await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE
         )
 
-    desks = Desks(lambda: _engine(app))
+    app.state.desks = desks = Desks(lambda: _engine(app))
     app.include_router(control_room.router(lambda: _engine(app), desks))
     app.include_router(insights_api.router(lambda: _engine(app), desks))
     app.include_router(actions_api.router(desks, dependencies=[Depends(require("actions:read"))]))
@@ -120,7 +120,11 @@ def use_engine(app: FastAPI, engine: Engine) -> None:
     app.state.engine = engine
     app.state.audit = Audit(engine.settings.audit_dir)
     app.state.gate = Gate(engine.settings, app.state.audit, engine.metrics)
-    engine.follower.tended += [app.state.gate.refresh, app.state.audit.tend]
+    engine.follower.tended += [
+        app.state.gate.refresh,
+        app.state.audit.tend,
+        app.state.desks.tend,
+    ]
     if engine.fresh is not None:
         engine.follower.tended.append(engine.fresh.tend)
 
