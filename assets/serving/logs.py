@@ -4,6 +4,8 @@ Without weeks in the graph though their rows have one: decisions are made by the
 bundled calendar ended long before, and they are appended as they come, not replaced.
 """
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets.artifact_asset import Artifact, ArtifactContext, artifact_asset
@@ -20,7 +22,8 @@ from resources.settings import Settings
 LOGS: dict[Contract, RowsOf] = {DECISIONS: decision_rows, EVENTS: event_rows}
 
 
-def _folder(settings: Settings, contract: Contract):
+def folder_of(settings: Settings, contract: Contract) -> Path:
+    """Where the log of a table lies."""
     return settings.decisions_dir if contract is DECISIONS else settings.household_events_dir
 
 
@@ -50,7 +53,7 @@ def _log_asset(contract: Contract, rows_of: RowsOf) -> dg.AssetsDefinition:
     def log(context: ArtifactContext) -> Artifact:
         done = ingest(
             context.lake,
-            _folder(context.settings, contract),
+            folder_of(context.settings, contract),
             contract=contract,
             rows_of=rows_of,
             time_zone=context.settings.time_zone,
@@ -86,7 +89,7 @@ SERVING_LOGS = [_log_asset(contract, rows_of) for contract, rows_of in LOGS.item
 def service_logs(context: dg.SensorEvaluationContext):
     settings: Settings = context.resources.settings
     lake: Lake = context.resources.lake
-    waiting = {c.table: waiting_bytes(lake, _folder(settings, c), c) for c in LOGS}
+    waiting = {c.table: waiting_bytes(lake, folder_of(settings, c), c) for c in LOGS}
     tables = [table for table, size in waiting.items() if size]
     if not tables:
         return dg.SkipReason("everything that was logged is stored")

@@ -23,6 +23,8 @@ from models.ranking.week_facts import WeekFacts
 
 # As-ofs are full hours: two days' worth of hours, for events that come late.
 _KEPT = 48
+# Improving a plan takes longer than so few rows could repay.
+_AS_WRITTEN = pl.QueryOptFlags.none()
 _VERSIONS = pl.Schema(
     {  # type: ignore[arg-type]
         "product_id": pl.String,
@@ -66,7 +68,8 @@ class HouseholdPlans:
             "versions": bought.filter("listed").select(*_VERSIONS.names()[:-1], known),
         }
         # An event of a later week than the facts' still joins them: they are the newest there are.
-        return HouseholdFrames(*pl.collect_all(self._plans_at(at)))
+        plans = self._plans_at(at)
+        return HouseholdFrames(*pl.collect_all(plans, optimizations=_AS_WRITTEN))
 
     def _plans_at(self, at: datetime) -> list[pl.LazyFrame]:
         if at in self._plans:
