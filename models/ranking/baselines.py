@@ -11,13 +11,16 @@ purchases, those before it the method's own, so a score falls within each of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
+from threading import Lock
 from types import MappingProxyType
 
+import numpy as np
 import polars as pl
 
 from models.ranking.als import als as als_scores
-from models.ranking.basket_history import BasketHistory, basket_history, sorted_enums
+from models.ranking.basket_history import BasketHistory, BasketLog, basket_log, sorted_enums
 from models.ranking.cadence import repeat_cadence as cadence_scores
 from models.ranking.neighbours import TIFU, UPCF, TifuParams, UpcfParams
 from models.ranking.neighbours import tifu_knn as tifu_knn_scores
@@ -65,25 +68,46 @@ def purchase_counts(lines: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def basket_lines(lines: pl.LazyFrame) -> pl.DataFrame:
-    """What is in every basket, read once for all baselines that look at baskets.
+@dataclass(frozen=True)
+class Baskets:
+    """What is in every basket, numbered once for all baselines that look at baskets.
+
+    Attributes:
+        lines: ``household_id, product_id`` (Enums of sorted texts), ``at`` (time of the sale),
+            ``week_start``.
+        log: The same, numbered.
+    """
+
+    lines: pl.DataFrame
+    log: BasketLog
+    _histories: dict[date, BasketHistory] = field(default_factory=dict)
+    _cutting: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def of(cls, lines: pl.DataFrame) -> Baskets:
+        """Of ``household_id, product_id, basket_id, at, week_start``, products once a basket."""
+        coded = sorted_enums(lines, ("household_id", "product_id", "basket_id"))
+        return cls(lines=coded.drop("basket_id"), log=basket_log(coded))
+
+    def before(self, as_of: date) -> BasketHistory:
+        """The history before a week; cut once, whoever asks."""
+        with self._cutting:
+            if as_of not in self._histories:
+                self._histories[as_of] = self.log.cut(pl.col("week_start") < as_of)
+            return self._histories[as_of]
+
+
+def basket_lines(lines: pl.LazyFrame) -> Baskets:
+    """Read the baskets once for all baselines that look at them.
 
     Args:
         lines: ``household_id, product_id, basket_id, sold_at, week_start``; a product printed
             twice on one receipt is one purchase.
-
-    Returns:
-        ``household_id, product_id, basket_id`` (Enums of sorted texts), ``at`` (time of the sale),
-        ``week_start``.
     """
-    found = (
-        lines.select(
-            "household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"), "week_start"
-        )
-        .unique()
-        .collect()
+    found = lines.select(
+        "household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"), "week_start"
     )
-    return sorted_enums(found, ("household_id", "product_id", "basket_id"))
+    return Baskets.of(found.unique().collect())
 
 
 def g_topfreq(purchases: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
@@ -159,7 +183,7 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 
 
 def tifu_knn(
-    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, params: TifuParams = TIFU
+    baskets: Baskets, *, events: pl.DataFrame, k: int, params: TifuParams = TIFU
 ) -> pl.DataFrame:
     """TIFU-kNN (Hu et al., SIGIR 2020), filled up to k by global top frequency.
 
@@ -170,14 +194,15 @@ def tifu_knn(
         params: Of the method.
     """
 
-    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+    def scores(as_of: date, households: pl.Series) -> pl.DataFrame:
+        past = baskets.before(as_of)
         return tifu_knn_scores(past, households=households, limit=k, params=params)
 
-    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+    return _rank_baskets(baskets, events=events, k=k, scores=scores)
 
 
 def up_cf(
-    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, params: UpcfParams = UPCF
+    baskets: Baskets, *, events: pl.DataFrame, k: int, params: UpcfParams = UPCF
 ) -> pl.DataFrame:
     """UP-CF (Faggioli et al., UMAP 2020), filled up to k by global top frequency.
 
@@ -188,15 +213,14 @@ def up_cf(
         params: Of the method.
     """
 
-    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+    def scores(as_of: date, households: pl.Series) -> pl.DataFrame:
+        past = baskets.before(as_of)
         return up_cf_scores(past, households=households, limit=k, params=params)
 
-    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+    return _rank_baskets(baskets, events=events, k=k, scores=scores)
 
 
-def als(
-    baskets: pl.DataFrame, *, events: pl.DataFrame, k: int, seed: int = ALS_SEED
-) -> pl.DataFrame:
+def als(baskets: Baskets, *, events: pl.DataFrame, k: int, seed: int = ALS_SEED) -> pl.DataFrame:
     """Implicit-feedback ALS (Hu et al., ICDM 2008), filled up to k by global top frequency.
 
     Args:
@@ -206,13 +230,14 @@ def als(
         seed: Of the vectors that the sweeps start from.
     """
 
-    def scores(past: BasketHistory, households: pl.Series) -> pl.DataFrame:
+    def scores(as_of: date, households: pl.Series) -> pl.DataFrame:
+        past = baskets.before(as_of)
         return als_scores(past, households=households, limit=k, seed=seed)
 
-    return _rank_baskets(baskets, events=events, k=k, scores=_numbered(scores))
+    return _rank_baskets(baskets, events=events, k=k, scores=scores)
 
 
-def repeat_cadence(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
+def repeat_cadence(baskets: Baskets, *, events: pl.DataFrame, k: int) -> pl.DataFrame:
     """What is due, filled up to k by global top frequency; see ``cadence``.
 
     Args:
@@ -221,7 +246,8 @@ def repeat_cadence(baskets: pl.DataFrame, *, events: pl.DataFrame, k: int) -> pl
         k: Length of a ranking.
     """
 
-    def scores(past: pl.DataFrame, households: pl.Series, as_of: date) -> pl.DataFrame:
+    def scores(as_of: date, households: pl.Series) -> pl.DataFrame:
+        past = baskets.lines.filter(pl.col("week_start") < as_of)
         # A business week may end hours after the as-of's midnight in the time of the sales.
         now = pl.select(pl.max_horizontal(pl.lit(as_of).cast(past.schema["at"]), _after(past)))
         return cadence_scores(past, now=now.item(), households=households, limit=k)
@@ -234,42 +260,33 @@ BASKET_BASELINES: Mapping[str, Baseline] = MappingProxyType(
 )
 
 
-def _numbered(
-    scores: Callable[[BasketHistory, pl.Series], pl.DataFrame],
-) -> Callable[[pl.DataFrame, pl.Series, date], pl.DataFrame]:
-    def of_past(past: pl.DataFrame, households: pl.Series, as_of: date) -> pl.DataFrame:  # noqa: ARG001 - what is past was cut by it
-        return scores(basket_history(past), households)
-
-    return of_past
-
-
 def _after(past: pl.DataFrame) -> pl.Expr:
     return pl.lit(past["at"].max()) + pl.duration(seconds=1)
 
 
 def _rank_baskets(
-    baskets: pl.DataFrame,
+    baskets: Baskets,
     *,
     events: pl.DataFrame,
     k: int,
-    scores: Callable[[pl.DataFrame, pl.Series, date], pl.DataFrame],
+    scores: Callable[[date, pl.Series], pl.DataFrame],
 ) -> pl.DataFrame:
     ranked = [pl.DataFrame(schema=SCHEMA)]
     for as_of in events["as_of"].unique().sort().to_list():
-        past = baskets.filter(pl.col("week_start") < as_of)
-        households = events.filter(pl.col("as_of") == as_of).select("household_id").unique()
-        if past.is_empty():
+        past = baskets.before(as_of)
+        if not past.products.len():
             continue
-        own = scores(past, households["household_id"], as_of)
-        popular = _popular(
-            past.lazy()
-            .select("household_id", "product_id", "basket_id")
-            .unique()
-            .group_by(pl.col("product_id").cast(pl.String))
-            .agg(pl.len().cast(pl.Float64).alias("score")),
-            k=k,
+        households = events.filter(pl.col("as_of") == as_of).select("household_id").unique()
+        own = scores(as_of, households["household_id"])
+        counts = pl.LazyFrame(
+            {
+                "product_id": past.products.cast(pl.String),
+                "score": np.bincount(past.product).astype(np.float64),
+            }
         )
-        filled = _filled(own.lazy(), popular, households=households.lazy(), k=k).collect()
+        filled = _filled(
+            own.lazy(), _popular(counts, k=k), households=households.lazy(), k=k
+        ).collect()
         ranked.append(
             filled.with_columns(pl.lit(as_of, dtype=pl.Date).alias("as_of"))
             .select(*SCHEMA)

@@ -1,8 +1,8 @@
 """Who bought what in which basket, as integers: the form that neighbours, ALS and cadence count in.
 
 Ids become positions in their sorted order, so a tie between positions is a tie between ids and is
-broken the same way. A basket is known by household and basket id; the same product twice in one
-basket, or the same line twice, counts once.
+broken the same way. A basket is known by household and basket id, and stands where its first line
+does; the same product twice in one basket, or the same line twice, counts once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _HALF_STEP = np.int32(0x40)
 _KEPT_BITS = np.int32(~0x7F)
 # More than a score can lose by that.
 _BELOW = np.float32(1 - 1e-4)
+
+KEYS = ("household_id", "product_id", "basket_id", "at")
 
 SCHEMA = pl.Schema(
     {
@@ -97,21 +99,14 @@ def basket_history(history: pl.DataFrame) -> BasketHistory:
     Raises:
         ValueError: A value is missing.
     """
-    lines = history.select("household_id", "product_id", "basket_id", "at")
-    missing = {
-        name: count for name, count in lines.null_count().row(0, named=True).items() if count
-    }
-    if missing:
-        raise ValueError(
-            f"basket_history(): missing values {missing} among {lines.height:,} rows; every "
-            "purchase needs a household, a basket, a product and its place in time: drop the rest"
-        )
+    lines = history.select(*KEYS)
+    _check_whole(lines, "basket_history()")
     household, households = _positions(lines["household_id"])
     product, products = _positions(lines["product_id"])
     rows = lines.select(household, product, "basket_id", "at")
     baskets = (
         rows.group_by("household_id", "basket_id")
-        .agg(pl.col("at").max())
+        .agg(pl.col("at").min())
         .sort("household_id", "at", "basket_id")
         .with_columns(
             (pl.len() - 1 - pl.int_range(pl.len())).over("household_id").cast(pl.Int32).alias("ago")
@@ -138,6 +133,90 @@ def numbered_history(history: pl.DataFrame) -> BasketHistory:
     return _history(numbered, households=households, products=products)
 
 
+@dataclass(frozen=True)
+class BasketLog:
+    """A long history that is cut at many times: numbered and sorted once.
+
+    Attributes:
+        rows: ``household_id, product_id`` (Enums of sorted texts), ``number`` (Int32: of the
+            basket, in its household's order), and what cuts are made by; one row per household,
+            product and basket, sorted by household, product and latest basket first.
+    """
+
+    rows: pl.DataFrame
+
+    def cut(self, *kept: pl.Expr) -> BasketHistory:
+        """The history of the rows for which all of ``kept`` are true.
+
+        Equal to ``basket_history`` of these lines where they are those before a time, or between
+        two: then a basket's place among the others does not depend on the cut.
+        """
+        rows = self.rows.filter(*kept) if kept else self.rows
+        household, households = _positions(rows["household_id"])
+        product, products = _positions(rows["product_id"])
+        owner, number = household.to_numpy(), rows["number"].to_numpy()
+        last = np.zeros(households.len(), dtype=np.int32)
+        starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]) if len(owner) else owner
+        if len(owner):
+            last[:] = np.maximum.reduceat(number, starts)
+        ago = last[owner] - number
+        baskets = np.zeros(households.len(), dtype=np.int64)
+        if len(owner):
+            baskets[:] = np.maximum.reduceat(ago, starts).astype(np.int64) + 1
+        return BasketHistory(
+            households=households,
+            products=products,
+            household=owner,
+            product=product.to_numpy(),
+            ago=ago,
+            baskets=baskets,
+        )
+
+
+def basket_log(history: pl.DataFrame) -> BasketLog:
+    """Number the baskets of every household once, for many cuts.
+
+    Args:
+        history: As for ``basket_history``; further columns are kept to cut by, of the first line of
+            a product in a basket.
+
+    Raises:
+        ValueError: A value is missing.
+    """
+    _check_whole(history, "basket_log()")
+    coded = sorted_enums(history, ("household_id", "product_id", "basket_id"))
+    numbers = (
+        coded.group_by("household_id", "basket_id")
+        .agg(pl.col("at").min())
+        .sort("household_id", "at", "basket_id")
+        .select(
+            "household_id",
+            "basket_id",
+            pl.int_range(pl.len(), dtype=pl.Int32).over("household_id").alias("number"),
+        )
+    )
+    rows = (
+        coded.join(numbers, on=["household_id", "basket_id"], how="left")
+        .sort("household_id", "product_id", "number", "at", descending=[False, False, True, False])
+        .unique(["household_id", "product_id", "number"], keep="first", maintain_order=True)
+        .drop("basket_id")
+    )
+    return BasketLog(rows)
+
+
+def _check_whole(lines: pl.DataFrame, asked: str) -> None:
+    missing = {
+        name: count
+        for name, count in lines.select(*KEYS).null_count().row(0, named=True).items()
+        if count
+    }
+    if missing:
+        raise ValueError(
+            f"{asked}: missing values {missing} among {lines.height:,} rows; every "
+            "purchase needs a household, a basket, a product and its place in time: drop the rest"
+        )
+
+
 def _history(
     numbered: pl.DataFrame, *, households: pl.Series, products: pl.Series
 ) -> BasketHistory:
@@ -161,7 +240,14 @@ def _history(
 
 def sorted_enums(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """Id columns as Enums of their sorted texts, for histories that are cut several times."""
-    return frame.cast({name: pl.Enum(frame[name].unique().sort()) for name in columns})  # type: ignore[arg-type]
+    texts = {
+        name: frame[name].cast(pl.String)
+        for name in columns
+        if not isinstance(frame.schema[name], pl.Enum)
+    }
+    return frame.with_columns(
+        ids.cast(pl.Enum(ids.unique().sort())).alias(name) for name, ids in texts.items()
+    )
 
 
 def best_of_blocks(

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from models.ranking.basket_history import basket_log
 from models.ranking.neighbours import tifu_knn
 from models.ranking.order import RANK, OrderBy, top
 
@@ -105,11 +106,12 @@ def neighbours(
         ``household_id, product_id, as_of, rank, neighbours_score``.
     """
     found = []
+    columns = ("household_id", "product_id", "basket_id", "week_start")
+    # Numbered once: that takes as long as a week's neighbours.
+    log = basket_log(lines.select(*columns, pl.col("sold_at").alias("at")))
     for as_of, instant in sorted(as_ofs.items()):
-        history = lines.filter(
-            pl.col("sold_at") < instant, pl.col("week_start") >= as_of - WINDOW
-        ).select("household_id", "product_id", "basket_id", pl.col("sold_at").alias("at"))
-        if history.is_empty():
+        history = log.cut(pl.col("at") < instant, pl.col("week_start") >= as_of - WINDOW)
+        if not history.households.len():
             continue
         best = tifu_knn(history, limit=limit, households=households)
         found.append(

@@ -135,9 +135,10 @@ def rank_baselines(
     found = {
         name: rank(counts, events=origin.events, k=k) for name, rank in baselines.BASELINES.items()
     }
+    numbered = baselines.Baskets.of(baskets)
     for name, rank in baselines.BASKET_BASELINES.items():
         chosen = {"params": params[name]} if name in params else {}
-        found[name] = rank(baskets, events=origin.events, k=k, **chosen)
+        found[name] = rank(numbered, events=origin.events, k=k, **chosen)
     return found
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models.ranking.basket_history import basket_history, best_of_blocks, sorted_enums
+from models.ranking.basket_history import basket_history, basket_log, best_of_blocks, sorted_enums
 
 LINES = pl.DataFrame(
     [
@@ -49,6 +51,40 @@ def test_enums_give_the_same_numbers() -> None:
     for name in ("household", "product", "ago", "baskets"):
         assert np.array_equal(getattr(plain, name), getattr(enums, name))
     assert plain.products.to_list() == enums.products.to_list()
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 5), st.integers(0, 3)
+        ),
+        max_size=30,
+    ),
+    first=st.integers(0, 6),
+    end=st.integers(0, 9),
+)
+def test_a_cut_of_a_log_is_the_history_of_what_is_cut(
+    lines: list[tuple[str, str, int, int]], first: int, end: int
+) -> None:
+    # A basket's lines may lie hours apart, here and there beyond the cut.
+    frame = pl.DataFrame(
+        [(who, what, f"b{basket}", basket + late) for who, what, basket, late in lines],
+        schema=LINES.schema,
+        orient="row",
+    )
+    begins = pl.col("at").min().over("household_id", "basket_id")
+    frame = frame.filter(begins >= first)
+    plain = basket_history(frame.filter(pl.col("at") < end))
+    cut = basket_log(frame).cut(pl.col("at") < end, pl.col("at") >= first)
+    for name in ("household", "product", "ago", "baskets"):
+        assert np.array_equal(getattr(plain, name), getattr(cut, name)), name
+    assert plain.products.to_list() == cut.products.to_list()
+    assert plain.households.to_list() == cut.households.to_list()
+
+
+def test_a_missing_value_is_refused_by_a_log() -> None:
+    with pytest.raises(ValueError, match="product_id"):
+        basket_log(LINES.with_columns(pl.lit(None, dtype=pl.String).alias("product_id")))
 
 
 def test_an_empty_history_is_allowed() -> None:
