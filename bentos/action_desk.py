@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bentos.action_schemas import (
@@ -20,11 +18,12 @@ from bentos.action_schemas import (
     WhatIfFallback,
     WhatIfRequest,
 )
+from bentos.clock import age_days, utc_now
 from bentos.settings import ServingSettings
 from models.actions.conflicts import ContradictionError
 from models.actions.reasons import action_words
 from models.calendar import start_of_week
-from models.demand.what_if import AskedPlan, Expected, WhatIf, what_if
+from models.demand.what_if import AskedPlan, WhatIf, what_if
 from models.serving.action_snapshot import ActionSnapshot, read_files
 from models.serving.recommendations import Recommended, recommend
 from models.xgboost_booster import load
@@ -39,7 +38,6 @@ logger = logging.getLogger("liftgraph.actions")
 # Deeper than most the model has learned from.
 DEEP_DISCOUNT = 0.5
 NONE, SOME = "0", "some"
-_DAY = timedelta(days=1)
 _REMEDY = "materialise serving.action_snapshot (`make run`)"
 
 
@@ -149,12 +147,11 @@ class ActionDesk:
 
     def is_stale(self, desk: Desk) -> bool:
         """Whether the data behind it is past the freshness limit, by the calendar's clock."""
-        now, coming = _utc_now(), self._settings.coming_week
+        now, coming = utc_now(), self._settings.coming_week
         if coming is not None:
             # A finished calendar stands still at its coming week; only a live one ages by itself.
             now = min(now, start_of_week(coming, time_zone=self._settings.time_zone))
-        age = (now - desk.snapshot.facts.known_at) / _DAY
-        return age > self._settings.stale_after_days
+        return age_days(desk.snapshot.facts.known_at, now) > self._settings.stale_after_days
 
     def _open(self, stamp: PointerStamp) -> None:
         try:
@@ -179,7 +176,7 @@ class ActionDesk:
 
     def _traced(self, desk: Desk | None) -> dict[str, Any]:
         facts = desk.snapshot.facts if desk else None
-        age = round((_utc_now() - facts.known_at) / _DAY, 3) if facts else None
+        age = age_days(facts.known_at, utc_now()) if facts else None
         return {
             "request_id": uuid.uuid4().hex,
             "model_version": facts.model_version if facts else None,
@@ -187,6 +184,7 @@ class ActionDesk:
             "as_of": facts.week if facts else None,
             "data_age_days": age,
             "snapshot_version": desk.version if desk else None,
+            "data_snapshot": facts.data_snapshot if facts else None,
         }
 
     def _action_fallback(
@@ -229,34 +227,6 @@ _UNKNOWN_PRODUCT = (
 _STALE = "the data behind the plan is past the freshness limit: load the missing drops"
 
 
-def decision_line(kind: str, reply: dict[str, Any], *, started: float, **asked: Any) -> Any:
-    """What the decision log keeps of an answer: what was told and by what, not the words.
-
-    Args:
-        kind: ``recommend_actions`` or ``what_if``.
-        reply: The answer.
-        started: ``time.perf_counter()`` when the request came.
-        asked: Of the request what the answer does not repeat.
-    """
-    told = {
-        name: value for name, value in reply.items() if name not in {"actions", "considered"}
-    } | {
-        part: [
-            {n: row[n] for n in ("product_id", "action", "kind", "cost", "propensity")}
-            for row in reply[part]
-        ]
-        for part in ("actions", "considered")
-        if part in reply
-    }
-    return {
-        "kind": kind,
-        "decided_at": _utc_now(),
-        **asked,
-        **told,
-        "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
-    }
-
-
 def _places(snapshot: ActionSnapshot) -> dict[tuple[str, str], int]:
     """Row of each product in a store, of those that what-if questions may be about."""
     if snapshot.basis is None:
@@ -292,23 +262,14 @@ def _compared(found: WhatIf, row: dict[str, Any]) -> dict[str, Any]:
     asked, standing = found.asked, found.standing
     return {
         "discount": round(found.discount, 6),
-        "asked": _units(asked),
-        "standing": _units(standing),
+        "asked": asdict(asked),
+        "standing": asdict(standing),
         "standing_plan": {
             **{n: row[n] for n in ("price", "base_price", "discount", "display", "mailer")},
             "known": row["plan_known"],
         },
         "difference": asked.units - standing.units,
         "changes": {name: asked.drivers[name] - standing.drivers[name] for name in asked.drivers},
-    }
-
-
-def _units(expected: Expected) -> dict[str, Any]:
-    return {
-        "units": expected.units,
-        "low": expected.low,
-        "high": expected.high,
-        "drivers": dict(expected.drivers),
     }
 
 
@@ -331,7 +292,3 @@ def _notes(desk: Desk, asked: AskedPlan, row: dict[str, Any], found: WhatIf) -> 
     elif found.discount > DEEP_DISCOUNT:
         notes.append("a discount this deep is rare in the data: the answer is a guess")
     return notes
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

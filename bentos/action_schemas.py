@@ -112,6 +112,7 @@ class _Traced(BaseModel):
         description="Days since the newest row behind the answer became known (event time)"
     )
     snapshot_version: str | None
+    data_snapshot: str | None = Field(description="Version of the lake behind it")
 
 
 class RecommendActionsReply(_Traced):

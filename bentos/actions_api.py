@@ -16,7 +16,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from bentos import problems
-from bentos.action_desk import ActionDesk, BudgetError, decision_line
+from bentos.action_desk import ActionDesk, BudgetError
+from bentos.action_lines import decision_line, failed_line
 from bentos.action_schemas import (
     RecommendActionsReply,
     RecommendActionsRequest,
@@ -60,18 +61,14 @@ def router(desks: Desks, *, dependencies: Sequence[Any] = ()) -> APIRouter:
         responses=_ERRORS,
     )
     async def recommend_actions(body: RecommendActionsRequest) -> Response:
-        started = time.perf_counter()
         try:
-            reply = await _in(thread, desks.desk().recommend_actions, body)
+            return await _answered(desks, thread, body, kind="recommend_actions", k=body.k)
         except BudgetError as error:
             return problems.problem_response(
                 problems.invalid_input(
                     [{"loc": ("body", "budget"), "msg": str(error), "type": "budget"}]
                 )
             )
-        line = decision_line("recommend_actions", reply, started=started, k=body.k)
-        desks.engine_of().log.append(line)
-        return Response(orjson.dumps(reply), media_type=JSON)
 
     @made.post(
         "/what_if",
@@ -80,15 +77,25 @@ def router(desks: Desks, *, dependencies: Sequence[Any] = ()) -> APIRouter:
         responses=_ERRORS,
     )
     async def what_if(body: WhatIfRequest) -> Response:
-        started = time.perf_counter()
-        reply = await _in(thread, desks.desk().what_if, body)
-        asked = {"price": body.price, "display": body.display, "mailer": body.mailer}
-        line = decision_line("what_if", reply, started=started, plan=asked)
-        desks.engine_of().log.append(line)
-        return Response(orjson.dumps(reply), media_type=JSON)
+        plan = {"price": body.price, "display": body.display, "mailer": body.mailer}
+        return await _answered(desks, thread, body, kind="what_if", plan=plan)
 
     return made
 
 
-async def _in(thread: ThreadPoolExecutor, function: Callable[[Any], Any], body: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(thread, function, body)
+async def _answered(
+    desks: Desks, thread: ThreadPoolExecutor, body: Any, *, kind: str, **asked: Any
+) -> Response:
+    """The endpoint's answer, logged before it leaves; also when it fails inside."""
+    started = time.perf_counter()
+    engine, desk = desks.engine_of(), desks.desk()
+    answer: Callable[[Any], dict[str, Any]] = getattr(desk, kind)
+    try:
+        reply = await asyncio.get_running_loop().run_in_executor(thread, answer, body)
+    except BudgetError:
+        raise
+    except Exception as error:
+        engine.log.append(failed_line(kind, error, started=started, store_id=body.store_id))
+        raise
+    engine.log.append(decision_line(kind, reply, started=started, bento=engine.bento, **asked))
+    return Response(orjson.dumps(reply), media_type=JSON)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from starlette.responses import Response
 
 from bentos import problems
-from bentos.action_desk import decision_line
+from bentos.action_lines import decision_line
 from bentos.action_schemas import RecommendActionsRequest
 from bentos.actions_api import Desks
 from bentos.auth import require

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import date
@@ -40,7 +41,7 @@ IF = {
 
 def serve(home: Path) -> TestClient:
     found = ServingSettings(home=home)
-    engine: Any = SimpleNamespace(settings=found, log=DecisionLog(found.decisions_dir))
+    engine: Any = SimpleNamespace(settings=found, log=DecisionLog(found.decisions_dir), bento=None)
     app = FastAPI()
     problems.install(app)
     app.include_router(router(Desks(lambda: engine)))
@@ -246,7 +247,7 @@ def test_an_old_snapshot_is_flagged_and_still_answers(tmp_path: Path) -> None:
     home = tmp_path / "home"
     action_world.publish(home / "actions")
     found = ServingSettings(home=home, last_week=date(2018, 2, 5))
-    engine: Any = SimpleNamespace(settings=found, log=DecisionLog(found.decisions_dir))
+    engine: Any = SimpleNamespace(settings=found, log=DecisionLog(found.decisions_dir), bento=None)
     app = FastAPI()
     app.include_router(router(Desks(lambda: engine)))
     with TestClient(app) as client:
@@ -267,3 +268,19 @@ def test_a_plan_outlives_the_features_of_other_code(tmp_path: Path) -> None:
         told = client.post("/what_if", json=IF).json()
         assert told["fallback"] == "no_model"
         assert "other demand features" in told["notes"][0]
+
+
+def test_a_failure_inside_is_a_500_and_is_logged(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    files = dict(action_world.files())
+    # Whole by its digests, and of no use: the plan has lost a column.
+    stream = io.BytesIO()
+    pl.read_parquet(files["plan.parquet"]).drop("cost").write_parquet(stream)
+    files["plan.parquet"] = stream.getvalue()
+    write_version(home / "actions", files)
+    with serve(home) as client:
+        reply = client.post("/recommend_actions", json=ASK)
+        assert (reply.status_code, reply.json()["title"]) == (500, "The service failed")
+    (line,) = logged(home)
+    assert (line["kind"], line["status"], line["store_id"]) == ("recommend_actions", 500, "s1")
+    assert "cost" in line["error"]
