@@ -215,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"there is no bento to serve ({store} does not exist): run `make demo` first")
     os.environ.update(_environment(home, settings.bentoml_home))
     print(f"liftgraph on http://{host}:{port} (Ctrl+C stops it); {given.bento}", flush=True)
+    if settings.serve_auth == "on" and not settings.api_keys_file.exists():
+        print("no API key yet: `python -m liftgraph keys add NAME --scope offers:read`", flush=True)
     os.chdir(home)
     command = _command(given.bento, host, port)
     os.execv(command[0], command)  # noqa: S606 - becomes the server, so that signals reach it

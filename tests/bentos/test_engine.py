@@ -19,6 +19,7 @@ from models.pseudonyms import pseudonymise
 from models.ranking.reasons import OTHER
 from resources.online_snapshot import open_snapshot
 from tests.bentos.conftest import AS_OF, KEY, KNOWN_AT, LABELS, World, best_first
+from tests.bentos.test_decision_log import full_disk
 
 
 def ask(engine: Engine, household_id: str = "1", k: int = 5) -> dict:
@@ -151,6 +152,24 @@ def test_a_decision_that_cannot_be_logged_is_not_answered(world: World) -> None:
     with pytest.raises(DecisionLogError, match="cannot be written"):
         ask(engine)
     assert engine.status().decisions == 0
+
+
+def test_a_full_disk_stops_answers_and_readiness_until_there_is_space(world: World) -> None:
+    world.publish()
+    engine = world.engine()
+    ask(engine)
+    with full_disk(100):
+        for _ in range(3):
+            with pytest.raises(DecisionLogError, match="free disk space"):
+                ask(engine)
+        engine.log.tend()
+        assert engine.blocking_problem is not None
+        assert not engine.status().ready
+    # Nobody asks a service that is not ready: it finds out by itself.
+    engine.log.tend()
+    assert engine.status().ready
+    ask(engine)
+    assert len([json.loads(line) for line in world.log_lines()]) == 2
 
 
 def test_without_a_snapshot_the_remedy_is_named_until_one_comes(world: World) -> None:
