@@ -38,7 +38,11 @@ MAY_FOLLOW = {
     "models.champion",
     "evaluation.ranking",
     "serving.bento",
+    "release.candidate",
+    "release.live",
+    "release.health_review",
     "serving.online_snapshot",
+    "serving.action_snapshot",
     # Rivals are the other products of the category.
     "demand.panel",
     "demand.action_lift",
