@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import orjson
 from resources.decision_files import LINES, OPEN, log_files, name_of, rename_closed
 
 FILE_BYTES = 64 << 20
+# Twice the life of a weekly snapshot: what is older, no answer counts as fresh.
+REMEMBER_DAYS = 14.0
 _LOCK = ".lock"
 
 
@@ -52,15 +55,26 @@ class EventLog:
     Args:
         folder: Made on the first append.
         sync: Whether each event is synced to disk before it is acknowledged.
+        remember_days: How long an ``event_id`` is known after its ``received_at`` (naive UTC, ISO);
+            some 400 bytes of memory each.
         file_bytes: A file is closed when it has grown past this.
     """
 
-    def __init__(self, folder: Path, *, sync: bool = True, file_bytes: int = FILE_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sync: bool = True,
+        remember_days: float = REMEMBER_DAYS,
+        file_bytes: int = FILE_BYTES,
+    ) -> None:
         self._folder = folder
         self._sync = sync
+        self._remembered = timedelta(days=remember_days)
         self._file_bytes = file_bytes
         self._lock = threading.Lock()
-        self._known: dict[str, dict[str, Any]] = {}
+        # Records without their lines, as JSON: a million of them are 400 MB.
+        self._known: dict[str, bytes] = {}
         self._unread: list[dict[str, Any]] = []
         # File to the end of what was read of it.
         self._read: dict[str, int] = {}
@@ -83,7 +97,7 @@ class EventLog:
                     self._catch_up()
                     before = self._known.get(record["event_id"])
                     if before is not None:
-                        return self._repeated(before, record)
+                        return _repeated(orjson.loads(before), record)
                     self._write(line)
             except OSError as error:
                 raise EventLogError(
@@ -103,14 +117,6 @@ class EventLog:
                 self._catch_up()
             news, self._unread = self._unread, []
         return news
-
-    def _repeated(self, before: dict[str, Any], record: dict[str, Any]) -> Appended:
-        if before["digest"] != record["digest"]:
-            raise EventConflictError(
-                "an event with this event_id and another content was logged before; give each "
-                "event an id of its own"
-            )
-        return Appended(record=before, repeated=True)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -175,7 +181,26 @@ class EventLog:
     def _remember(self, record: dict[str, Any]) -> None:
         self.events += 1
         # Lines are kept by who applies them; for an answer the rest will do.
-        self._known[record["event_id"]] = {k: v for k, v in record.items() if k != "lines"}
+        rest = {k: v for k, v in record.items() if k != "lines"}
+        self._known[record["event_id"]] = orjson.dumps(rest)
+        received_at = record.get("received_at", "")
+        oldest = (
+            received_at and (datetime.fromisoformat(received_at) - self._remembered).isoformat()
+        )
+        while self._known:
+            first = next(iter(self._known))
+            if orjson.loads(self._known[first]).get("received_at", "") >= oldest:
+                break
+            del self._known[first]
+
+
+def _repeated(before: dict[str, Any], record: dict[str, Any]) -> Appended:
+    if before["digest"] != record["digest"]:
+        raise EventConflictError(
+            "an event with this event_id and another content was logged before; give each event an "
+            "id of its own"
+        )
+    return Appended(record=before, repeated=True)
 
 
 def _rest(path: Path, done: int) -> bytes:

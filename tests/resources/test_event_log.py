@@ -83,6 +83,16 @@ def test_a_torn_line_was_never_acknowledged_and_goes(tmp_path: Path) -> None:
     assert logged(tmp_path) == ["e1", "e2"]
 
 
+def test_an_id_is_forgotten_after_its_time(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for n, day in enumerate(("01", "10", "14")):
+        log.append(event(n) | {"received_at": f"2018-01-{day}T00:00:00"})
+    assert log.append(event(0)).repeated
+    log.append(event(3) | {"received_at": "2018-01-16T00:00:00"})
+    assert log.append(event(1)).repeated
+    assert not log.append(event(0) | {"received_at": "2018-01-16T00:00:00"}).repeated
+
+
 def test_what_cannot_be_written_is_not_acknowledged(tmp_path: Path) -> None:
     folder = tmp_path / "events"
     folder.write_text("a file where the folder should be")
