@@ -32,6 +32,7 @@ from assets.monitoring.freshness import FRESHNESS
 from assets.monitoring.health import HEALTH_SENSORS
 from assets.release.candidate import release_candidate
 from assets.release.jobs import RELEASE_JOBS, release_aliases
+from assets.release.live import release_live
 from assets.release.retraining import retrain_job, retraining
 from assets.release.review import health_review, review_job, review_schedule
 from assets.serving.actions import action_snapshot
@@ -97,6 +98,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             action_snapshot,
             ranked_offers,
             release_candidate,
+            release_live,
             health_review,
             lake_maintenance,
         ],

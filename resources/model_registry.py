@@ -149,6 +149,21 @@ def champion_model(settings: Settings, name: str) -> StoredModel:
     return _stored(folder)
 
 
+def stored_model(settings: Settings, name: str, version: str) -> StoredModel:
+    """A model by its version.
+
+    Raises:
+        FileNotFoundError: Its files are gone, or were never here.
+    """
+    folder = models_folder(settings, name) / version
+    if not (folder / MODEL_FILE).exists():
+        raise FileNotFoundError(
+            f"the files of {name} {version} are not in {folder}; copy them from the home that "
+            "trained it, or from MLflow's artifacts"
+        )
+    return _stored(folder)
+
+
 def _stored(folder: Path) -> StoredModel:
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     return StoredModel(version=folder.name, folder=folder, facts=facts)

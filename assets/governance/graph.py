@@ -15,6 +15,8 @@ from assets.partitions import calendar
 from resources import landing, partition_status
 from resources.lake import Lake
 from resources.lake_io import table_of
+from resources.live_model import live_version
+from resources.release_steps import RANKER
 from resources.settings import Settings
 
 
@@ -42,8 +44,10 @@ def nodes_of(definitions: dg.Definitions) -> dict[str, Node]:
 
 
 def observed_drops(settings: Settings) -> Mapping[Partition, str]:
-    """Content versions of every drop as it lies in the landing folder now."""
-    return {
+    """Content versions of what changes outside of the graph: every drop, and the live model."""
+    live = live_version(settings, RANKER)
+    released = {("release.live", None): live} if live else {}
+    return released | {
         (f"landing.{table}", week): landing.drop(settings.landing_dir, table, week).version
         for table in landing.TABLES
         for week in calendar()

@@ -26,10 +26,7 @@ _GATE = ("name", "passed", "blocking", "value", "threshold", "reason")
 
 @artifact_asset(
     "release.candidate",
-    inputs={
-        "bento": Input("serving.bento", load=False),
-        "report": Input("evaluation.ranking", load=False, standing=True),
-    },
+    inputs={"bento": Input("serving.bento", load=False)},
     group="release",
     kinds={"sqlite", "mlflow"},
     owner=RANKING_TEAM,

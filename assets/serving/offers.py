@@ -25,6 +25,7 @@ from models.ranking.offers import ranked_offers as rank_scored
 from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
 from resources import model_registry, service_code
+from resources.live_model import live_model
 from resources.online_snapshot import write_snapshot
 from resources.settings import PROJECT
 
@@ -40,7 +41,7 @@ _PACKAGING_TIMEOUT_S = 300
         "household": Input("features.household", weeks=SAME_WEEK),
         "product": Input("features.product", weeks=SAME_WEEK),
         "household_product": Input("features.household_product", weeks=SAME_WEEK),
-        "champion": Input("models.champion", load=False, standing=True),
+        "live": Input("release.live", load=False, standing=True),
     },
     group="serving",
     kinds={"xgboost", "ducklake"},
@@ -56,7 +57,8 @@ def ranked_offers(
     product: pl.LazyFrame,
     household_product: pl.LazyFrame,
 ) -> pl.DataFrame:
-    stored = model_registry.champion_model(context.settings, NAME)
+    # Not the newest champion: that one may still be in the shadow.
+    stored = live_model(context.settings, NAME)
     rows = examples(
         candidates,
         household=household,
