@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from bentos.actions_api import Desks
+from bentos.arms import LEDGER_NAME
 from bentos.clock import utc_now
 from bentos.control_room_view import Seen, view
 from bentos.pages import page
@@ -25,8 +27,6 @@ from resources.release_ledger import ReleaseLedger
 
 if TYPE_CHECKING:
     from bentos.engine import Engine
-
-NAME = "offer_ranker"
 
 
 def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
@@ -51,7 +51,7 @@ def look(engine: Engine, desks: Desks, base: str) -> Seen:
         problems.append(desk.problem)
     return Seen(
         status=engine.status(),
-        events=_events(settings.ledger_url, problems),
+        events=_events(engine.follower.ledger, problems),
         incidents=_incidents(settings.home, problems),
         health=_health(settings.home, problems),
         actions=None
@@ -69,21 +69,18 @@ def look(engine: Engine, desks: Desks, base: str) -> Seen:
     )
 
 
-def _events(url: str, problems: list[str]) -> list[Event]:
-    ledger = ReleaseLedger(url)
+def _events(ledger: ReleaseLedger, problems: list[str]) -> list[Event]:
     try:
-        return ledger.events(NAME)
+        return ledger.events(LEDGER_NAME)
     except SQLAlchemyError as error:
         problems.append(
             f"the release ledger cannot be read ({type(error).__name__}): is its database up? "
             "Models that are loaded go on answering"
         )
         return []
-    finally:
-        ledger.close()
 
 
-def _incidents(home: Any, problems: list[str]) -> list[dict[str, Any]]:
+def _incidents(home: Path, problems: list[str]) -> list[dict[str, Any]]:
     try:
         return list_incidents(home / "incidents")
     except (OSError, ValueError) as error:
@@ -91,7 +88,7 @@ def _incidents(home: Any, problems: list[str]) -> list[dict[str, Any]]:
         return []
 
 
-def _health(home: Any, problems: list[str]) -> Health | None:
+def _health(home: Path, problems: list[str]) -> Health | None:
     try:
         return read_health(home)
     except ValueError as error:

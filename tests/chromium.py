@@ -42,7 +42,7 @@ class Page:
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
 
     def show(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self.call(

@@ -74,14 +74,6 @@ class WhatIf:
     discount: float
 
 
-def place_of(basis: PlanBasis, *, store_id: str, product_id: str) -> int | None:
-    """Row of a product in a store; ``None`` if the store does not sell it."""
-    found = basis.rows.with_row_index("at").filter(
-        (pl.col("store_id") == store_id) & (pl.col("product_id") == product_id)
-    )
-    return None if found.is_empty() else int(found["at"][0])
-
-
 def what_if(
     basis: PlanBasis,
     asked: AskedPlan,
