@@ -45,6 +45,7 @@ def sampled(decisions: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("kind") == "decision",
             pl.col("scores").is_not_null(),
             pl.col("household_id").is_not_null(),
+            pl.col("snapshot_version").is_not_null(),
             pl.col("fallback").is_null() | (pl.col("fallback") == "stale_features"),
         )
         .sort("request_id")
