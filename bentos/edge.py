@@ -29,6 +29,7 @@ HEADERS = (
 # The route of what no other one answers.
 ANYTHING_ELSE = "/{path:path}"
 # Answers are about households and change with every request.
+_CLOSE = (b"connection", b"close")
 _NO_STORE = (b"cache-control", b"no-store")
 _SERVER_ERROR = 500
 
@@ -54,7 +55,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        settings = self._state.engine.settings
+        engine = self._state.engine
+        settings = engine.settings
         limit = settings.max_body_bytes
         status = 0
 
@@ -63,6 +65,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(message["headers"])
+                if engine.stopping:
+                    message["headers"].append(_CLOSE)
             await send(message)
 
         try:
@@ -88,7 +92,7 @@ class Edge:
             status = status or _SERVER_ERROR
             raise
         finally:
-            metrics: Metrics = self._state.engine.metrics
+            metrics: Metrics = engine.metrics
             metrics.request(route_of(scope), _method(scope), status, time.perf_counter() - started)
 
 

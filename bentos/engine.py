@@ -84,6 +84,8 @@ class Engine:
         self.fallbacks: Counter[Fallback] = Counter()
         self.decisions = 0
         self.started_at = utc_now()
+        # From SIGTERM on: what comes is answered, and nobody should come.
+        self.stopping = False
         # Held while what answers is replaced, never while a request is answered.
         self._replacing = threading.Lock()
         self._key: bytes | None = None

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from bentos.app import build_app, use_engine
 from bentos.child import end_with_parent
+from bentos.draining import drain_on_sigterm
 from bentos.engine import Engine
 from bentos.fresh_features import FreshFeatures
 from bentos.metrics import prepare_folder
@@ -51,10 +52,14 @@ class LiftGraph:
             fresh=FreshFeatures(settings),
         )
         use_engine(app, self._engine)
+        if bentoml.server_context.worker_index is not None:
+            drain_on_sigterm(self._engine, settings.drain_seconds)
         _settle_garbage_collector()
 
     def __is_ready__(self) -> bool:
         problem = self._engine.blocking_problem
+        if self._engine.stopping:
+            problem = "the service is stopping; another one answers, or will"
         if problem is not None:
             # Raised, so that whoever waits for readiness reads why.
             raise HTTPException(status_code=503, detail=problem)

@@ -51,6 +51,9 @@ class ServingSettings(Settings):
     request_seconds: float = Field(
         default=10.0, gt=0, description="A request that takes longer gets a 504"
     )
+    drain_seconds: float = Field(
+        default=0.5, ge=0, description="After SIGTERM callers are told for this long, then it stops"
+    )
     log_file_mb: float = Field(
         default=64.0, gt=0, description="Size at which a file of the decision log is closed"
     )

@@ -264,30 +264,34 @@ def test_sigterm_under_load_fails_no_request_and_stops_all_processes(
     family = [server.process.pid, *(p.pid for p in psutil.Process(server.process.pid).children())]
     assert len(family) > 1
     broken: list[str] = []
+    told: list[str] = []
+    asking: set[int] = set()
 
     def ask() -> None:
         with httpx.Client(base_url=server.url, headers=key, timeout=STOP_SECONDS) as client:
             while True:
                 try:
                     reply = client.post("/rank_offers", json={"household_id": "2", "k": TOP})
-                except httpx.ConnectError:
-                    return  # It listens no more: nothing was sent.
                 except httpx.TransportError as error:
-                    # An idle connection may be closed just when the next request is sent on it;
-                    # one that was being answered may not.
                     broken.append(repr(error))
                     return
                 assert reply.status_code == 200
+                asking.add(threading.get_ident())
+                if reply.headers.get("connection") == "close":
+                    told.append(reply.json()["request_id"])
+                    return
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    while len(asking) < len(threads) and not broken:
+        time.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join(timeout=STOP_SECONDS)
     assert server.process.wait(timeout=STOP_SECONDS) == 0
     assert broken == []
+    assert len(told) == 4
     assert [pid for pid in family if psutil.pid_exists(pid)] == []
     assert not listening(server.url)
     assert "cleanup finalized" in server.log.read_text()
