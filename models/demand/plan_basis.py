@@ -19,6 +19,7 @@ from models.calendar import ONE_WEEK
 from models.demand.examples import demand_examples
 from models.demand.features import FEATURES
 from models.demand.history import History
+from models.demand.multipliers import Multipliers
 from models.demand.series import KEYS, PAIR, Series, checked, codes, pair_index, series
 
 # Of prices that a plan is compared with (``plan.own_features``).
@@ -42,6 +43,17 @@ class PlanBasis:
     rows: pl.DataFrame
     features: np.ndarray
     history: History
+
+
+class _Learned(Multipliers):
+    """Multipliers that no week is added to any more, so what follows from them is kept."""
+
+    _of_products: np.ndarray | None = None
+
+    def of_products(self) -> np.ndarray:
+        if self._of_products is None:
+            self._of_products = super().of_products()
+        return self._of_products
 
 
 def plan_basis(panel: pl.DataFrame, *, week: date) -> PlanBasis:
@@ -140,7 +152,7 @@ def restored(
     )
     history = History(known)
     history.week = weeks - 1
-    learned = history.multipliers
+    learned = history.multipliers = _Learned(known)
     learned.display, learned.mailer = arrays["display"], arrays["mailer"]
     learned.product, learned.effects = arrays["product"], arrays["effects"]
     return PlanBasis(rows=rows, features=arrays["features"], history=history)
