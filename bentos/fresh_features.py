@@ -10,23 +10,19 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import orjson
-import polars as pl
 
+from bentos.clock import utc_now
 from bentos.event_schemas import BasketLine, EventReply, naive_utc
+from bentos.fresh_view import View, any_fresh, make_row
 from bentos.settings import ServingSettings
 from models.calendar import end_of_week
 from models.ranking.fresh import as_of_after, fresh_examples
 from models.ranking.household_plans import HouseholdPlans
-from models.ranking.inputs import FEATURES
-from models.ranking.line_store import LINE_COLUMNS, LINE_SCHEMA
-from models.ranking.week_facts import WeekFacts
-from models.serving.snapshot import Candidates, Snapshot, SnapshotManifest, feature_matrix
+from models.serving.snapshot import Candidates, Snapshot, SnapshotManifest
 from resources.decision_files import remove_old
 from resources.event_log import EventLog
 from resources.online_history import HistoryManifest, open_history
@@ -42,33 +38,6 @@ MADE_AT_ONCE = 100
 
 class EventTimeError(ValueError):
     """A sale lies where it cannot; the message says where it may."""
-
-
-@dataclass(frozen=True)
-class FreshRow:
-    """What an overlay holds of one household.
-
-    Attributes:
-        candidates: As a snapshot's; codes are those of the snapshot it was made for.
-        known_at: When its newest line was sold, naive UTC.
-    """
-
-    candidates: Candidates
-    known_at: datetime
-
-
-@dataclass
-class View:
-    """Fresh rows of one snapshot."""
-
-    version: str
-    known_at: datetime
-    facts: WeekFacts
-    plans: HouseholdPlans
-    product_codes: dict[str, int]
-    source_codes: dict[str, int]
-    rows: dict[str, FreshRow] = field(default_factory=dict)
-    waiting: dict[str, None] = field(default_factory=dict)
 
 
 class FreshFeatures:
@@ -125,7 +94,7 @@ class FreshFeatures:
                 self._take(self._log.news())
                 self._forget(before=min(self._view.known_at, view.known_at) if self._view else None)
                 view.waiting = dict.fromkeys(
-                    h for h, events in self._events.items() if _fresh(events, view.known_at)
+                    h for h, events in self._events.items() if any_fresh(events, view.known_at)
                 )
                 self._make_waiting(view, most=MADE_AT_ONCE)
             self._view = view
@@ -204,11 +173,22 @@ class FreshFeatures:
         while not self._stop.is_set():
             try:
                 self.catch_up()
+                self._prepare(utc_now())
                 self.problem = None if self._view is not None else self.problem
             except Exception as error:  # the thread must go on
                 logger.exception("events could not be followed")
                 self.problem = f"events could not be followed ({error}); it is tried again"
             self._stop.wait(0.0 if self.waiting else self._settings.event_poll_seconds)
+
+    def _prepare(self, now: datetime) -> None:
+        """Plan for the hour that has begun: planning takes longer than a household does."""
+        coming = self._settings.coming_week
+        with self._making:
+            # Nobody buys now where the calendar has ended.
+            if self._view is not None and (
+                coming is None or now < end_of_week(coming, time_zone=self._settings.time_zone)
+            ):
+                self._view.plans.prepare(as_of_after(now, facts=self._view.facts))
 
     def _open(self, snapshot: Snapshot) -> View | None:
         manifest = snapshot.manifest
@@ -226,7 +206,7 @@ class FreshFeatures:
             return None
         self.problem = None
         facts = history.facts.warm()
-        return View(
+        view = View(
             version=manifest.version,
             known_at=manifest.known_at,
             facts=facts,
@@ -234,19 +214,26 @@ class FreshFeatures:
             product_codes={name: i for i, name in enumerate(snapshot.names.products)},
             source_codes={name: i for i, name in enumerate(snapshot.names.sources)},
         )
+        # The first household costs what is imported and planned on first use.
+        for household in facts.lines.households.head(1):
+            lines = facts.lines_of(household)
+            fresh_examples(
+                facts, household_id=household, lines=lines, at=facts.instant, plans=view.plans
+            )
+        return view
 
     def _take(self, records: Iterable[dict[str, Any]]) -> None:
         for record in records:
             household = record["household_id"]
             self._events.setdefault(household, []).append(record)
-            if self._view is not None and _fresh([record], self._view.known_at):
+            if self._view is not None and any_fresh([record], self._view.known_at):
                 self._view.waiting[household] = None
 
     def _forget(self, *, before: datetime | None) -> None:
         """Let events go that neither this snapshot nor the one before counts."""
         if before is None:
             return
-        kept = {h: [r for r in rs if _fresh([r], before)] for h, rs in self._events.items()}
+        kept = {h: [r for r in rs if any_fresh([r], before)] for h, rs in self._events.items()}
         self._events = {h: records for h, records in kept.items() if records}
 
     def _make_waiting(self, view: View, *, most: int) -> None:
@@ -269,58 +256,6 @@ class FreshFeatures:
             latest = min(latest, end_of_week(coming, time_zone=self._settings.time_zone))
         if max(naive_utc(line.sold_at) for line in lines) >= latest:
             raise EventTimeError(f"sold in the future: sales are before {latest} UTC")
-
-
-def make_row(view: View, household: str, events: Iterable[dict[str, Any]]) -> FreshRow | None:
-    """A household's candidates with its fresh events counted; None when there are none."""
-    fresh = fresh_lines(household, events, since=view.known_at)
-    if fresh.is_empty():
-        return None
-    newest = fresh["sold_at"].max()
-    made = fresh_examples(
-        view.facts,
-        household_id=household,
-        lines=pl.concat([view.facts.lines_of(household), fresh]),
-        at=as_of_after(newest, facts=view.facts),  # type: ignore[arg-type]
-        plans=view.plans,
-    )
-    # A product that the snapshot has no code for was never listed nor bought before.
-    made = made.filter(pl.col("product_id").is_in(list(view.product_codes)))
-    if made.is_empty():
-        return None
-    return FreshRow(
-        candidates=Candidates(
-            product_codes=np.array(
-                [view.product_codes[p] for p in made["product_id"].to_list()], dtype=np.int32
-            ),
-            source_codes=np.array(
-                [view.source_codes[s] for s in made["source"].to_list()], dtype=np.int16
-            ),
-            features=feature_matrix(made, FEATURES.names),
-        ),
-        known_at=newest,  # type: ignore[arg-type]
-    )
-
-
-def fresh_lines(
-    household: str, events: Iterable[dict[str, Any]], *, since: datetime
-) -> pl.DataFrame:
-    """Lines of logged events that were sold at or after ``since``, as ``LINE_SCHEMA``."""
-    rows = [
-        {"household_id": household} | line | {"sold_at": datetime.fromisoformat(line["sold_at"])}
-        for event in events
-        for line in event["lines"]
-        if datetime.fromisoformat(line["sold_at"]) >= since
-    ]
-    return pl.DataFrame(rows, schema=LINE_SCHEMA).select(LINE_COLUMNS)
-
-
-def _fresh(events: Iterable[dict[str, Any]], since: datetime) -> bool:
-    return any(
-        datetime.fromisoformat(line["sold_at"]) >= since
-        for event in events
-        for line in event["lines"]
-    )
 
 
 def _belong(history: HistoryManifest, snapshot: SnapshotManifest) -> bool:

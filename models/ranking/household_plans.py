@@ -71,6 +71,10 @@ class HouseholdPlans:
         plans = self._plans_at(at)
         return HouseholdFrames(*pl.collect_all(plans, optimizations=_AS_WRITTEN))
 
+    def prepare(self, at: datetime) -> None:
+        """Plan for ``at`` before somebody waits for it."""
+        self._plans_at(at)
+
     def _plans_at(self, at: datetime) -> list[pl.LazyFrame]:
         if at in self._plans:
             self._plans.move_to_end(at)
