@@ -105,9 +105,9 @@ class ReleaseDesk:
         growing = releases.canary is not None and _same(releases.canary, chosen)
         evidence: dict[str, Any] = {}
         if growing:
-            verdict = self.verdict(events)
-            evidence = verdict.evidence()
-            if verdict.decision == "ROLLBACK" and not forced:
+            verdict = self.verdict_so_far(events)
+            evidence = verdict.evidence() if verdict else {}
+            if verdict is not None and verdict.decision == "ROLLBACK" and not forced:
                 raise IllegalTransitionError(
                     f"the canary does not grow, the judge says ROLLBACK: "
                     f"{'; '.join(verdict.reasons)}. Roll it back (`release rollback`), or force it "
@@ -143,7 +143,7 @@ class ReleaseDesk:
         releases = self.ledger.releases(self.name)
         chosen = _chosen(events, releases, model_version, default=releases.canary)
         is_canary = releases.canary is not None and _same(releases.canary, chosen)
-        verdict = self.verdict(events) if is_canary else None
+        verdict = self.verdict_so_far(events) if is_canary else None
         if verdict is not None and verdict.decision != "PROMOTE" and not forced:
             raise IllegalTransitionError(
                 f"model {chosen.model_version} stays a canary, the judge says {verdict.decision}: "
@@ -179,6 +179,11 @@ class ReleaseDesk:
             model_version=model_version,
             evidence=evidence or {},
         )
+
+    def verdict_so_far(self, events: list[Event] | None = None) -> Verdict | None:
+        """As ``verdict``; ``None`` without a canary, or with one that never had a baseline."""
+        known = events if events is not None else self.ledger.events(self.name)
+        return self.verdict(known) if comparable_windows(known) else None
 
     def verdict(self, events: list[Event] | None = None) -> Verdict:
         """What the judge says of the canary now, from the decisions logged since it began.

@@ -62,8 +62,8 @@ def status() -> None:
                     place.replace("_", " "), held.model_version, share, since, held.model_tag
                 )
         Console().print(table)
-        if releases.canary is not None:
-            verdict = desk.verdict()
+        verdict = desk.verdict_so_far()
+        if verdict is not None:
             click.echo(f"The judge says {verdict.decision} ({verdict.requests}):")
             for reason in verdict.reasons:
                 click.echo(f"  {reason}")

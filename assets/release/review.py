@@ -14,7 +14,6 @@ from checks.contracts.ranking import RANKING_TEAM
 from models.release.health import BEFORE, COLUMNS, REVIEWS, Incident, reviews
 from models.release.ledger import Event
 from models.release.report import document, render_html
-from models.release.windows import comparable_windows
 from resources.incidents import list_incidents
 from resources.logged_decisions import logged_decisions
 from resources.release_reviews import keep_review, kept_reviews
@@ -55,7 +54,7 @@ def health_review(context: ArtifactContext) -> Artifact:
         events,
         desk.ledger.releases(desk.name),
         reviews=[kept.get((r["released_at"], r["review"]), r) for r in current],
-        verdict=desk.verdict(events) if comparable_windows(events) else None,
+        verdict=desk.verdict_so_far(events),
         retraining={k: getattr(due(settings), k) for k in ("retrain", "trigger", "reason")},
         now=now,
     )

@@ -105,6 +105,14 @@ def test_what_cannot_be_is_said(desk: ReleaseDesk) -> None:
         desk.verdict()
 
 
+def test_a_canary_that_never_had_a_baseline_goes_on_by_force_only(desk: ReleaseDesk) -> None:
+    desk.canary(**WHO, model_version="b", percent=100.0, forced=True)
+    assert desk.verdict_so_far() is None
+    with pytest.raises(IllegalTransitionError, match="the judge says nothing, not PROMOTE"):
+        desk.promote(**WHO)
+    assert desk.promote(**WHO, forced=True).forced
+
+
 def test_harm_is_a_setting(desk: ReleaseDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIFTGRAPH_JUDGE_ERROR_HARM", "0.001")
     monkeypatch.setenv("LIFTGRAPH_JUDGE_SCORE_HARM", "0")
