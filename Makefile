@@ -83,6 +83,9 @@ lock: install ## Resolve the dependencies anew
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev --all-extras pyproject.toml -o requirements-extras.lock
 
-clean: ## Remove what can be made again: lake, models, reports; not drops, keys or logged decisions
-	@test ! -d "$(LIFTGRAPH_HOME)" || find "$(LIFTGRAPH_HOME)" -mindepth 1 -maxdepth 1 ! -name landing ! -name secrets ! -name decisions -exec rm -rf {} +
+# What was decided, released and seen cannot be made again.
+KEPT := landing secrets decisions household_events incidents audit releases.db releases.db-wal releases.db-shm
+
+clean: ## Remove what can be made again: lake, models, reports; not drops, keys, releases or logs
+	@test ! -d "$(LIFTGRAPH_HOME)" || find "$(LIFTGRAPH_HOME)" -mindepth 1 -maxdepth 1 $(foreach name,$(KEPT),! -name $(name)) -exec rm -rf {} +
 	rm -rf reports dbt/target dbt/logs
