@@ -35,6 +35,8 @@ def corrected(
         rows.filter(pl.col("units").is_not_null())
         .group_by("week_start")
         .agg(pl.col("units", "mean").cast(pl.Float64).sort().sum())
+        # A sum of floats depends on the order of its terms.
+        .sort("week_start")
     )
     factors = []
     for target in sorted(set(targets)):

@@ -107,28 +107,27 @@ def train(
                 threads=threads,
                 on_trial=_told(on_step, trials=trials),
             )
+        unseen = examples.filter(pl.col("week_start").is_in(weeks.validation))
+        rows[horizon] = examples.height
+        thinned = thin_zeros(examples, seed=seed)
+        # The next horizon's are as large; a large chain has no room for both.
+        del examples
         fitted = {
             part: xgboost_demand.train(
-                thin_zeros(chosen, seed=seed),
-                params=study.params,
-                rounds=ROUNDS,
-                seed=seed,
-                threads=threads,
+                chosen, params=study.params, rounds=ROUNDS, seed=seed, threads=threads
             )
             for part, chosen in (
-                ("judged", examples.filter(pl.col("week_start").is_in(weeks.tuning_train))),
-                ("final", examples),
+                ("judged", thinned.filter(pl.col("week_start").is_in(weeks.tuning_train))),
+                ("final", thinned),
             )
         }
-        unseen = examples.filter(pl.col("week_start").is_in(weeks.validation))
         units = unseen["units"].to_numpy()
         mean = xgboost_demand.predict(fitted["judged"], unseen).to_numpy()
         dispersions[horizon] = fit_dispersion(units, mean)
         deviance[horizon] = poisson_deviance(units, mean)
-        rows[horizon] = examples.height
         files[model_file(horizon)] = fitted["final"]
         on_step(
-            f"training: {horizon} week(s) ahead on {examples.height:,} rows, deviance of the "
+            f"training: {horizon} week(s) ahead on {rows[horizon]:,} rows, deviance of the "
             f"validation weeks {deviance[horizon]:.4f}"
         )
     told: dict[str, Any] = {str(h): d.as_dict() for h, d in dispersions.items()}
