@@ -15,11 +15,13 @@ from typing import Any
 
 import orjson
 
+from bentos.settings import ServingSettings
 from resources.decision_files import LINES, OPEN, close_abandoned, remove_old, rename_closed
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_MEGABYTE = 1 << 20
 # What must fit before a full disk counts as mended: some hundred decisions.
-_PROBE_BYTES = 1 << 20
+_PROBE_BYTES = _MEGABYTE
 
 
 class DecisionLogError(RuntimeError):
@@ -39,6 +41,14 @@ class LogLimits:
     bytes: int = 64 << 20
     seconds: float = 3_600.0
     keep_days: float = 90.0
+
+    @classmethod
+    def of(cls, settings: ServingSettings) -> LogLimits:
+        return cls(
+            bytes=int(settings.log_file_mb * _MEGABYTE),
+            seconds=settings.log_file_seconds,
+            keep_days=settings.log_keep_days,
+        )
 
 
 class DecisionLog:

@@ -19,6 +19,7 @@ from bentos.arms import Serving
 from bentos.clock import age_days, utc_now
 from bentos.decision_log import DecisionLog, DecisionLogError, LogLimits
 from bentos.follower import Follower
+from bentos.found import find
 from bentos.guard import Trip, Watch
 from bentos.metrics import Metrics
 from bentos.ranked import offers_of, rank
@@ -26,19 +27,17 @@ from bentos.ranker_model import RankerModel, load_ranker
 from bentos.schemas import Fallback, RankOffersRequest
 from bentos.settings import PseudonymKeyMissingError, ServingSettings, read_pseudonym_key
 from bentos.shadow import Shadow, ShadowJob
-from bentos.status import engine_status
+from bentos.status import engine_status, report_gauges
 from bentos.status_schemas import Status
 from models.calendar import start_of_week
 from models.pseudonyms import pseudonymise
 from models.release.routing import Arm
-from models.serving.snapshot import Candidates, Snapshot
+from models.serving.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from bentos.fresh_features import FreshFeatures
 
 logger = logging.getLogger("liftgraph.serving")
-
-_MEGABYTE = 1 << 20
 
 
 class NotReadyError(RuntimeError):
@@ -73,11 +72,7 @@ class Engine:
         self.metrics = Metrics()
         self.log = DecisionLog(
             settings.decisions_dir,
-            LogLimits(
-                bytes=int(settings.log_file_mb * _MEGABYTE),
-                seconds=settings.log_file_seconds,
-                keep_days=settings.log_keep_days,
-            ),
+            LogLimits.of(settings),
         )
         self.shadow = Shadow(self.log, self.metrics)
         self.watch = Watch()
@@ -179,31 +174,12 @@ class Engine:
             self._failed(line, error, started)
             raise
 
-    def log_decision(self, decision: dict[str, Any]) -> None:
-        """Log an answer of another endpoint (its ``kind`` says which) before the reply leaves.
-
-        Raises:
-            DecisionLogError: It could not be logged, so it must not be answered.
-        """
-        self.log.append(decision)
-
     def status(self) -> Status:
         return engine_status(self)
 
     def report_gauges(self) -> None:
         """Tell Prometheus how this process is; about every second."""
-        serving, now = self.serving, utc_now()
-        age = age_days(serving.snapshot.manifest.known_at, now) if serving else 0.0
-        self.metrics.gauges(
-            ready=self.blocking_problem is None,
-            release=serving.release if serving else 0,
-            canary_percent=serving.percent if serving else 0.0,
-            snapshot_age_days=age,
-            stale=serving is not None and self.is_stale(serving.snapshot, now),
-            problems=len(self.problems),
-            log_failing=self.log.problem is not None,
-        )
-        self.metrics.cost(log_bytes=self.log.bytes)
+        report_gauges(self)
 
     def is_stale(self, snapshot: Snapshot, now: datetime) -> bool:
         coming_week = self.settings.coming_week
@@ -230,7 +206,8 @@ class Engine:
         line: dict[str, Any],
     ) -> dict[str, Any]:
         manifest = serving.snapshot.manifest
-        candidates, known_at, owner, fallback = self._candidates(serving, household, now)
+        stale = self.is_stale(serving.snapshot, now)
+        candidates, known_at, owner, fallback = find(serving, self.fresh, household, stale=stale)
         ranked, error = rank(serving, arm, candidates, owner, k)
         if error is not None:
             fallback = "model_error"
@@ -283,24 +260,6 @@ class Engine:
                 ShadowJob(serving, arm, household, candidates, ranked.scores, ranked.order, line)
             )
         return {**traced, "offers": offers}
-
-    def _candidates(
-        self, serving: Serving, household: str, now: datetime
-    ) -> tuple[Candidates, datetime, str | None, Fallback | None]:
-        """Rows, when the newest thing behind them became known, and whose they are."""
-        snapshot = serving.snapshot
-        known_at = snapshot.manifest.known_at
-        if serving.live is None and serving.canary is None:
-            return snapshot.popular, known_at, None, "no_model"
-        stale: Fallback | None = "stale_features" if self.is_stale(snapshot, now) else None
-        version = snapshot.manifest.version
-        fresh = self.fresh.lookup(household, version) if self.fresh is not None else None
-        if fresh is not None:
-            return fresh[0], max(fresh[1], known_at), None, stale
-        candidates = snapshot.lookup(household)
-        if candidates is None:
-            return snapshot.popular, known_at, "", "unknown_household"
-        return candidates, known_at, household, stale
 
     def _take_out(self, trip: Trip) -> None:
         """Serve without a model from the next request on; the ledger and people are told after."""

@@ -59,6 +59,21 @@ def engine_status(engine: Engine) -> Status:
     )
 
 
+def report_gauges(engine: Engine) -> None:
+    """Tell Prometheus how this process is."""
+    serving, now = engine.serving, utc_now()
+    engine.metrics.gauges(
+        ready=engine.blocking_problem is None,
+        release=serving.release if serving else 0,
+        canary_percent=serving.percent if serving else 0.0,
+        snapshot_age_days=age_days(serving.snapshot.manifest.known_at, now) if serving else 0.0,
+        stale=serving is not None and engine.is_stale(serving.snapshot, now),
+        problems=len(engine.problems),
+        log_failing=engine.log.problem is not None,
+    )
+    engine.metrics.cost(log_bytes=engine.log.bytes)
+
+
 def _problems(engine: Engine) -> list[str]:
     problems = list(engine.problems.values())
     if engine.log.problem is not None:
