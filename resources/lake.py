@@ -247,6 +247,14 @@ class Lake:
         with self.read() as connection:
             return _one(connection, "SELECT id FROM lake.current_snapshot()")
 
+    def has_snapshot(self, snapshot: int) -> bool:
+        """Whether the lake can still be read as of a snapshot; old ones expire."""
+        with self.read() as connection:
+            counted = _one(
+                connection, f"SELECT count(*) FROM lake.snapshots() WHERE snapshot_id = {snapshot}"
+            )
+        return counted > 0
+
     def table_bytes(self, table: str) -> int:
         """Bytes of the table's current Parquet files; small tables live in the catalog: 0."""
         schema, name = table.split(".")

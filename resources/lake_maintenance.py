@@ -74,11 +74,12 @@ def maintain(
 
 
 def named_snapshots(settings: Settings) -> set[int]:
-    """Snapshots that a stored model says it was trained on."""
+    """Snapshots that a stored model was trained on, or an online snapshot was made from."""
     import json
 
     found = set()
-    for facts in (settings.home / "models").glob("*/*/facts.json"):
+    online = settings.online_dir.glob("*/manifest.json")
+    for facts in (*(settings.home / "models").glob("*/*/facts.json"), *online):
         named = json.loads(facts.read_text(encoding="utf-8")).get("data_snapshot", "")
         if str(named).isdigit():
             found.add(int(named))

@@ -56,6 +56,13 @@ def feature_parity(
         except SnapshotError as error:
             left_out.append(str(error))
             continue
+        made_from = int(snapshot.manifest.data_snapshot)
+        if not context.lake.has_snapshot(made_from):
+            left_out.append(
+                f"online snapshot {version} was made from lake version {made_from}, which has "
+                "expired: write the online snapshot again (materialise serving.online_snapshot)"
+            )
+            continue
         offline = _offline(context.lake, snapshot.manifest, zone)
         found.append(parity_of(rows, snapshot=snapshot, offline=offline, events=events))
     made = pl.concat(
