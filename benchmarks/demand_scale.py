@@ -113,9 +113,10 @@ def run_panel(folder: Path, _threads: int) -> int:
 
 
 def run_training(folder: Path, threads: int) -> int:
+    from models.demand.series import OPTIONAL, REQUIRED
     from models.demand.training import train
 
-    panel = pl.read_parquet(folder / "panel-*.parquet")
+    panel = pl.read_parquet(folder / "panel-*.parquet", columns=[*REQUIRED, *OPTIONAL])
     last = panel.filter(pl.col("units").is_not_null())["week_start"].max()
     made = train(
         panel,
