@@ -60,7 +60,12 @@ def health_review(context: ArtifactContext) -> Artifact:
     )
     text = json.dumps(found, indent=1)
     page = write_report(settings.reports / "release", page=render_html(found), figures=text)
-    shown = {r["review"]: f"{r['health']}: {r['reason']}" for r in found["reviews"][:2]}
+    newest = found["reviews"][0]["released_at"] if found["reviews"] else ""
+    shown = {
+        r["review"]: f"{r['health']}: {r['reason']}"
+        for r in found["reviews"]
+        if r["released_at"] == newest
+    }
     return Artifact(
         versions={None: hashlib.sha256(text.encode()).hexdigest()[:12]},
         sizes={None: len(found["reviews"])},
