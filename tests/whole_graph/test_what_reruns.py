@@ -43,6 +43,7 @@ MAY_FOLLOW = {
     "release.health_review",
     "serving.online_snapshot",
     "serving.action_snapshot",
+    "serving.online_history",
     # Rivals are the other products of the category.
     "demand.panel",
     "demand.action_lift",
