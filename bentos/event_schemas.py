@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from bentos.schemas import MAX_ID
 
@@ -16,6 +23,30 @@ MAX_QUANTITY = 1_000_000
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 Money = Annotated[float, Field(ge=0, le=MAX_MONEY, allow_inf_nan=False)]
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """As tables hold times.
+
+    Raises:
+        ValueError: In UTC it is before the year 1 or after 9999.
+    """
+    try:
+        return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError("in UTC it lies outside the years 1 to 9999") from None
+
+
+def _has_utc(moment: datetime) -> datetime:
+    naive_utc(moment)
+    return moment
+
+
+SoldAt = Annotated[
+    datetime,
+    AfterValidator(_has_utc),
+    Field(description="Time of the sale; UTC where it names no zone"),
+]
 _EXAMPLE_LINE: dict[str, str | float] = {
     "product_id": "1082185",
     "quantity": 2,
@@ -42,7 +73,7 @@ class BasketLine(Bought):
 
     basket_id: Id
     store_id: Id
-    sold_at: datetime = Field(description="Time of the sale; UTC where it names no zone")
+    sold_at: SoldAt
 
 
 class Basket(BaseModel):
@@ -52,7 +83,7 @@ class Basket(BaseModel):
 
     basket_id: Id
     store_id: Id
-    sold_at: datetime = Field(description="Time of the sale; UTC where it names no zone")
+    sold_at: SoldAt
     lines: list[Bought] = Field(min_length=1, max_length=MAX_LINES)
 
 
@@ -127,8 +158,3 @@ class EventReply(BaseModel):
         description="Lines sold after the data of the snapshot: the next answer counts them. "
         "Earlier ones are logged; answers get them with the weekly drop"
     )
-
-
-def naive_utc(moment: datetime) -> datetime:
-    """As tables hold times."""
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)

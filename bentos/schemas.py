@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 MAX_OFFERS = 100
 DEFAULT_OFFERS = 10
@@ -19,7 +19,19 @@ Fallback = Literal["unknown_household", "stale_features", "no_model", "model_err
 AnswerArm = Literal["live", "baseline", "canary"]
 ContextKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 ContextText = Annotated[str, StringConstraints(max_length=MAX_CONTEXT_TEXT)]
-ContextValue = ContextText | bool | int | float | None
+
+
+def _fits_the_log(value: Any) -> Any:
+    """Integers of 64 bits: the log writes no longer ones, and a float would be another number."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer of more than 64 bits; send it as text")
+    return value
+
+
+ContextNumber = Annotated[float, Field(allow_inf_nan=False)]
+ContextValue = Annotated[
+    ContextText | bool | int | ContextNumber | None, BeforeValidator(_fits_the_log)
+]
 
 
 class RankOffersRequest(BaseModel):

@@ -15,6 +15,9 @@ from resources.settings import Settings
 
 # 128 bits: nobody guesses one while it lasts.
 _SIGNATURE_LENGTH = 32
+# Of a time in seconds: up to the year 5138. Longer ones are not ours, and Python refuses to read
+# very long ones.
+_MAX_DIGITS = 11
 
 
 class LinkError(ValueError):
@@ -42,7 +45,7 @@ def verify(settings: Settings, path: str, expires: str | None, signature: str | 
     Raises:
         LinkError: It has ended, or is not ours.
     """
-    if expires is None or signature is None or not (expires.isascii() and expires.isdigit()):
+    if expires is None or signature is None or not _is_time(expires):
         raise LinkError("the link is not signed: ask for one with a key")
     if not hmac.compare_digest(
         _signature(settings, path, int(expires)).encode(), signature.encode()
@@ -50,6 +53,10 @@ def verify(settings: Settings, path: str, expires: str | None, signature: str | 
         raise LinkError("the link's signature is wrong: it was changed, or made elsewhere")
     if int(expires) < datetime.now(UTC).timestamp():
         raise LinkError("the link has ended: ask for a new one")
+
+
+def _is_time(expires: str) -> bool:
+    return expires.isascii() and expires.isdigit() and len(expires) <= _MAX_DIGITS
 
 
 def _signature(settings: Settings, path: str, until: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import jsonschema
@@ -42,6 +43,8 @@ def test_offers(client: TestClient) -> None:
         ({"household_id": "1", "store": "9"}, "store"),
         ({"household_id": "1", "context": {"a": [1]}}, "context.a"),
         ({"household_id": "1", "context": {str(i): i for i in range(21)}}, "context"),
+        ({"household_id": "1", "context": {"a": 2**64}}, "context.a"),
+        ({"household_id": "1", "context": {"a": -(2**63) - 1}}, "context.a"),
         ([], "body"),
     ],
 )
@@ -55,6 +58,26 @@ def test_invalid_input_says_which_field_and_why(
     assert problem["errors"][0]["field"].startswith(field)
     assert problem["errors"][0]["reason"]
     assert "/openapi.json" in problem["remedy"]
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999", b"9" * 400])
+def test_a_number_the_log_cannot_write_is_refused(client: TestClient, number: bytes) -> None:
+    content = b'{"household_id": "1", "context": {"a": %s}}' % number
+    reply = client.post(
+        "/rank_offers", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"].startswith("context.a")
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 0.5, True, None, "x"])
+def test_what_is_sent_in_the_context_is_logged_as_it_is(
+    client: TestClient, world: World, value: object
+) -> None:
+    body = {"household_id": "1", "context": {"a": value}}
+    assert client.post("/rank_offers", json=body).status_code == 200
+    (line,) = world.log_lines()
+    assert repr(json.loads(line)["context"]) == repr({"a": value})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"null"])

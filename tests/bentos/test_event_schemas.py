@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from bentos.event_schemas import BasketLine
+from bentos.event_schemas import BasketLine, EventRequest
 from checks.contracts.contract import validate
 from checks.contracts.raw import MAX_MONEY, MAX_QUANTITY, RAW
 
@@ -54,3 +54,19 @@ def test_both_admit_the_same(column: str, value: object) -> None:
         assert not admitted
     else:
         assert admitted
+
+
+@pytest.mark.parametrize("sold_at", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
+@pytest.mark.parametrize("shape", ["lines", "baskets"])
+def test_a_sale_outside_the_years_that_there_are_in_utc_is_refused(
+    sold_at: str, shape: str
+) -> None:
+    line = {"product_id": "1", "quantity": 1, "sales_value": 1.0}
+    receipt = {"basket_id": "b", "store_id": "s", "sold_at": sold_at}
+    sent = (
+        {"lines": [line | receipt]}
+        if shape == "lines"
+        else {"baskets": [receipt | {"lines": [line]}]}
+    )
+    with pytest.raises(ValidationError, match="outside the years 1 to 9999"):
+        EventRequest.model_validate({"event_id": "e", "household_id": "1", **sent})
