@@ -24,6 +24,7 @@ from bentos.action_schemas import (
     WhatIfReply,
     WhatIfRequest,
 )
+from bentos.auth import KeyFirst
 from bentos.engine import Engine
 
 JSON = "application/json"
@@ -50,7 +51,7 @@ class Desks:
 
 def router(desks: Desks, *, dependencies: Sequence[Any] = ()) -> APIRouter:
     """The routes; ``dependencies`` are those of every one, the key's scope above all."""
-    made = APIRouter(tags=["actions"], dependencies=list(dependencies))
+    made = APIRouter(tags=["actions"], dependencies=list(dependencies), route_class=KeyFirst)
     # One at a time: the solver's threads are the process's. Offers go on beside it.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="actions")
 

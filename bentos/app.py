@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -27,7 +28,7 @@ from bentos import (
 from bentos.actions_api import Desks
 from bentos.audit import Audit
 from bentos.auth import SECURITY_SCHEME, Gate, require
-from bentos.edge import ANYTHING_ELSE, Edge
+from bentos.edge import ANYTHING_ELSE, Edge, TooLargeError, too_large
 from bentos.engine import Engine
 from bentos.quick_route import OffersRoute
 from bentos.schemas import RankOffersReply, RankOffersRequest
@@ -63,6 +64,11 @@ def build_app() -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+
+    @app.exception_handler(TooLargeError)
+    async def body_too_large(_: Request, error: TooLargeError) -> Response:
+        return too_large(error)
+
     app.add_middleware(Edge, state=app.state)
 
     def rank_offers(body: RankOffersRequest) -> Response:
@@ -170,7 +176,8 @@ def _openapi(app: FastAPI) -> dict:
 def _allowed_methods(app: FastAPI, request: Request) -> set[str]:
     return {
         method
-        for route in app.routes
+        # Those of the included routers too.
+        for route in iter_route_contexts(app.routes)
         if route.matches(request.scope)[0] == Match.PARTIAL
-        for method in getattr(route, "methods", None) or ()
+        for method in route.methods or ()
     }

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bentos import problems
@@ -34,8 +36,16 @@ _NO_STORE = (b"cache-control", b"no-store")
 _SERVER_ERROR = 500
 
 
-class TooLargeError(Exception):
-    """More came than a body may have."""
+class TooLargeError(HTTPException):
+    """More came than a body may have; an ``HTTPException``, because FastAPI makes a 400 of others.
+
+    Args:
+        limit: In bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self.limit = limit
 
 
 class Edge:
@@ -74,15 +84,11 @@ class Edge:
             if length is None:
                 receive = _counting(receive, limit)
             elif length > limit:
-                raise TooLargeError
+                raise TooLargeError(limit)
             async with asyncio.timeout(settings.request_seconds):
                 await self._app(scope, receive, sending)
-        except TooLargeError:
-            # The rest of the body is not read, so the connection cannot be used again.
-            response = problems.problem_response(
-                problems.too_large(limit), headers={"Connection": "close"}
-            )
-            await _answer(response, scope, receive, sending, started=status != 0)
+        except TooLargeError as error:
+            await _answer(too_large(error), scope, receive, sending, started=status != 0)
         except TimeoutError:
             response = problems.problem_response(
                 problems.timed_out(settings.request_seconds), headers={"Connection": "close"}
@@ -94,6 +100,13 @@ class Edge:
         finally:
             metrics: Metrics = engine.metrics
             metrics.request(route_of(scope), _method(scope), status, time.perf_counter() - started)
+
+
+def too_large(error: TooLargeError) -> Response:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return problems.problem_response(
+        problems.too_large(error.limit), headers={"Connection": "close"}
+    )
 
 
 def route_of(scope: Scope) -> str:
@@ -132,7 +145,7 @@ def _counting(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise TooLargeError
+            raise TooLargeError(limit)
         return message
 
     return received

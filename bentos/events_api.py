@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from bentos import problems
-from bentos.auth import Caller, require
+from bentos.auth import Caller, KeyFirst, require
 from bentos.clock import utc_now
 from bentos.engine import NotReadyError
 from bentos.event_schemas import EventReply, EventRequest
@@ -29,7 +29,7 @@ JSON = "application/json"
 
 def router(engine_of: Callable[[], Engine]) -> APIRouter:
     """The route; ``engine_of`` gives the engine at each request."""
-    made = APIRouter(tags=["events"])
+    made = APIRouter(tags=["events"], route_class=KeyFirst)
     # One household is made anew at a time; offers go on beside it.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 

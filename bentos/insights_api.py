@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
@@ -22,7 +22,7 @@ from bentos import problems
 from bentos.action_lines import decision_line
 from bentos.action_schemas import RecommendActionsRequest
 from bentos.actions_api import Desks
-from bentos.auth import require
+from bentos.auth import Caller, Gate, KeyFirst, RefusedError, origin_of, require
 from bentos.clock import utc_now
 from bentos.insight_charts import lift_chart, weeks_chart
 from bentos.pages import page
@@ -81,7 +81,7 @@ class CardLink(BaseModel):
 
 def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
     """The routes of the cards, and of the links to them."""
-    made = APIRouter(prefix="/insights", tags=["insights"])
+    made = APIRouter(prefix="/insights", tags=["insights"], route_class=KeyFirst)
 
     @made.post(
         "/links",
@@ -89,7 +89,11 @@ def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
         description="Of a store with the scope `actions:read`, of a household with `offers:read`.",
         responses=problems.described(401, 403, 413, 422, 429, 503),
     )
-    async def link(body: CardLinkRequest, request: Request) -> CardLink:
+    async def link(
+        body: CardLinkRequest,
+        request: Request,
+        _: Annotated[Caller, Depends(require("actions:read", "offers:read"))],
+    ) -> CardLink:
         engine = engine_of()
         await require("offers:read" if body.store_id is None else "actions:read")(request)
         if body.store_id is not None:
@@ -102,9 +106,11 @@ def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
         return CardLink(url=f"{quote(path)}?{query}", expires_at=expires)
 
     @made.get("/stores/{store_id}", include_in_schema=False)
-    async def store(store_id: Store, expires: str = "", signature: str = "") -> Response:
+    async def store(
+        store_id: Store, request: Request, expires: str = "", signature: str = ""
+    ) -> Response:
         engine = engine_of()
-        refused = _refused(engine, f"/insights/stores/{store_id}", expires, signature)
+        refused = _refused(request, engine, f"/insights/stores/{store_id}", expires, signature)
         if refused is not None:
             return refused
         found = await asyncio.to_thread(_store_card, desks, store_id)
@@ -112,9 +118,11 @@ def router(engine_of: Callable[[], Engine], desks: Desks) -> APIRouter:
         return _card(engine, "store_card.html.j2", found)
 
     @made.get("/households/{household}", include_in_schema=False)
-    async def household(household: Household, expires: str = "", signature: str = "") -> Response:
+    async def household(
+        household: Household, request: Request, expires: str = "", signature: str = ""
+    ) -> Response:
         engine = engine_of()
-        refused = _refused(engine, f"/insights/households/{household}", expires, signature)
+        refused = _refused(request, engine, f"/insights/households/{household}", expires, signature)
         if refused is not None:
             return refused
         reply = engine.rank_known(household, k=SHOWN_OFFERS, context=CARD)
@@ -141,14 +149,23 @@ _OFFER_NOTES = {
 }
 
 
-def _refused(engine: Engine, path: str, expires: str, signature: str) -> Response | None:
+def _refused(
+    request: Request, engine: Engine, path: str, expires: str, signature: str
+) -> Response | None:
     """A page that says why a link does not open; None if it does."""
-    if engine.settings.serve_auth == "off":
-        return None
+    gate: Gate = request.app.state.gate
+    bad = None
+    if engine.settings.serve_auth != "off":
+        try:
+            verify(engine.settings, path, expires or None, signature or None)
+        except LinkError as error:
+            bad = str(error)
     try:
-        verify(engine.settings, path, expires or None, signature or None)
-    except LinkError as error:
-        return _card(engine, "refused_card.html.j2", {"why": str(error)}, status=403)
+        gate.admit_link(path, bad=bad, **origin_of(request))
+    except RefusedError as refused:
+        page = _card(engine, "refused_card.html.j2", {"why": str(refused)}, status=refused.status)
+        page.headers.update(problems.refusal_headers(refused))
+        return page
     return None
 
 

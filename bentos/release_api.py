@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from bentos import problems
 from bentos.arms import LEDGER_NAME
-from bentos.auth import Caller, require
+from bentos.auth import Caller, KeyFirst, require
 from bentos.release_schemas import (
     ReleasedModel,
     ReleaseEvent,
@@ -36,7 +36,7 @@ SHOWN_EVENTS = 200
 
 def router(engine_of: Callable[[], Engine]) -> APIRouter:
     """The routes; ``engine_of`` gives the engine at each request."""
-    made = APIRouter(prefix="/releases", tags=["releases"])
+    made = APIRouter(prefix="/releases", tags=["releases"], route_class=KeyFirst)
 
     @made.get("", summary="Who is released, and the history")
     async def releases() -> ReleasesReply:

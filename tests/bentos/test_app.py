@@ -113,6 +113,27 @@ def test_unknown_pages_and_wrong_methods_are_problems(client: TestClient) -> Non
     assert "Use POST" in wrong.json()["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/rank_offers", "POST"),
+        ("GET", "/events", "POST"),
+        ("GET", "/what_if", "POST"),
+        ("GET", "/releases/promote", "POST"),
+        ("DELETE", "/releases", "GET"),
+        ("POST", "/insights/stores/1", "GET"),
+        ("POST", "/", "GET"),
+    ],
+)
+def test_wrong_methods_are_405_with_the_right_ones(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    reply = client.request(method, path)
+    assert reply.status_code == 405
+    assert allowed in reply.headers["allow"]
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
 def test_no_snapshot_is_503_with_the_remedy(world: World) -> None:
     app = build_app()
     use_engine(app, world.engine())
