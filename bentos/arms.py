@@ -6,6 +6,7 @@ requests; taking a model out is a new object with one field changed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from models.serving.snapshot import Snapshot, SnapshotManifest
 
 # The name under which the ledger keeps the rankers' history.
 LEDGER_NAME = "offer_ranker"
+logger = logging.getLogger("liftgraph.serving")
 _ALL = 100.0
 
 
@@ -111,7 +113,7 @@ class Models:
             ModelError: It is not in the store, damaged, not what the ledger says, or does not fit.
         """
         tag = release.model_tag
-        model = self._loaded.get(tag) or self._load(tag)
+        model = self._loaded.get(tag) or self._read(tag)
         if model is None:
             raise ModelError(
                 f"model {tag} is in the ledger but not in the model store: package it again, or "
@@ -125,6 +127,18 @@ class Models:
         model.check_fits(manifest)
         self._loaded[tag] = model
         return model
+
+    def _read(self, tag: str) -> RankerModel | None:
+        try:
+            return self._load(tag)
+        except ModelError:
+            raise
+        except Exception as error:  # of disk, store or parser: one model, not the others
+            logger.exception("loading %s failed", tag)
+            raise ModelError(
+                f"model {tag} could not be loaded ({type(error).__name__}, the service log has the "
+                "rest); it is tried again. Check the model store"
+            ) from error
 
     def keep_only(self, tags: set[str]) -> None:
         self._loaded = {tag: model for tag, model in self._loaded.items() if tag in tags}
@@ -171,7 +185,7 @@ def build(
             return answerer(models.get(release, snapshot.manifest))
         except ModelError as error:
             refusals.append(Refusal(arm=arm, tag=release.model_tag, message=str(error)))
-            return None
+        return None
 
     if releases.live is None:
         if own is not None:

@@ -95,7 +95,8 @@ class Engine:
             if cause in self.problems:
                 return self.problems[cause]
         if self.serving is None:
-            return self.problems.get("snapshot", "the first snapshot is being opened; try again")
+            causes = (self.problems.get(cause) for cause in ("snapshot", "ledger"))
+            return next(filter(None, causes), "the first snapshot is being opened; try again")
         return self.log.problem
 
     def refresh(self) -> None:

@@ -7,17 +7,17 @@ itself.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from bentos.arms import LEDGER_NAME, Models, Refusal, Serving, build
+from bentos.arms import Models, Refusal, Serving, build
+from bentos.ledger_news import LedgerNews
 from bentos.ranker_model import ModelError, RankerModel
 from bentos.told import Warmer
-from bentos.trips import tell_trips
+from bentos.trips import Teller
 from models.release.ledger import Releases
 from models.serving.snapshot import Snapshot
 from resources.incidents import open_incident
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("liftgraph.serving")
 
 _TEND_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_MOST_RETRY_SECONDS = 60.0
 _ARMS = ("live", "canary", "shadow", "previous")
 
 
@@ -54,9 +56,13 @@ class Follower:
         self._own: RankerModel | None = None
         self._own_loaded = False
         self._models = Models(load_tag)
-        self.ledger = ReleaseLedger(engine.settings.ledger_url)
-        self.releases = Releases()
-        self._head = -1
+        self._news = LedgerNews(engine.settings, engine.problems)
+        self._teller = Teller(engine, self._news.own)
+        # There is news that is not served yet.
+        self._pending = False
+        # What was refused may be mended: it is tried again, ever more rarely.
+        self._retry_at = math.inf
+        self._retry_seconds = _RETRY_SECONDS
         self._seen: PointerStamp | None = None
         self._opened: Snapshot | None = None
         self._incidents: set[tuple[str, str]] = set()
@@ -68,6 +74,16 @@ class Follower:
         self._next_tending = 0.0
         # Called about every second, off the request path: keys, audit, whatever must be looked at.
         self.tended: list[Callable[[], None]] = []
+
+    @property
+    def ledger(self) -> ReleaseLedger:
+        """For steps over HTTP."""
+        return self._news.ledger
+
+    @property
+    def releases(self) -> Releases:
+        """The ledger's, as far as it could be read."""
+        return self._news.releases
 
     def start(self) -> None:
         self._stopped = False
@@ -87,8 +103,8 @@ class Follower:
         for thread in self._threads:
             thread.join(timeout=2.0)
         self._threads = []
-        tell_trips(self._engine, self.ledger)
-        self.ledger.close()
+        self._teller.tell()
+        self._news.close()
 
     def wake(self) -> None:
         """Look now rather than at the next poll."""
@@ -97,12 +113,14 @@ class Follower:
     def look(self) -> None:
         """Take up what is new in the ledger and the snapshots; cheap when nothing is."""
         with self._looking:
-            tell_trips(self._engine, self.ledger)
-            news = self._read_ledger()
-            self._own_model()
-            news |= self._read_snapshot()
-            if news:
-                self._publish()
+            self._teller.tell()
+            self._pending |= self._read_ledger()
+            self._pending |= self._read_snapshot()
+            self._pending |= time.monotonic() >= self._retry_at
+            if self._pending and self._news.settled:
+                self._own_model()
+                # Until it is served it is news, whatever comes between.
+                self._pending = not self._publish()
 
     def _follow(self) -> None:
         settings = self._engine.settings
@@ -112,42 +130,34 @@ class Follower:
             self._wake.clear()
             try:
                 self.look()
-                if time.monotonic() >= self._next_tending:
-                    self._next_tending = time.monotonic() + _TEND_SECONDS
-                    self._tend()
-            except Exception as error:  # this thread is the only one that looks
-                logger.exception("looking for news failed")
-                self._engine.problems["follower"] = (
-                    f"looking for new snapshots and releases failed ({error}); it is tried again, "
-                    "the service log has the trace"
-                )
+            except Exception as error:  # noqa: BLE001 - this thread is the only one that looks
+                self._failed("follower", "looking for new snapshots and releases", error)
             else:
                 self._engine.problems.pop("follower", None)
+            if time.monotonic() < self._next_tending:
+                continue
+            self._next_tending = time.monotonic() + _TEND_SECONDS
+            try:
+                self._tend()
+            except Exception as error:  # noqa: BLE001 - nor does anybody else tend
+                self._failed("tending", "looking after keys and logs", error)
+            else:
+                self._engine.problems.pop("tending", None)
+
+    def _failed(self, cause: str, what: str, error: Exception) -> None:
+        message = (
+            f"{what} failed ({type(error).__name__}); it is tried again, the service log has the "
+            "trace"
+        )
+        if self._engine.problems.get(cause) != message:
+            logger.exception("%s failed", what)
+        self._engine.problems[cause] = message
 
     def _read_ledger(self) -> bool:
-        engine = self._engine
-        if engine.settings.model_tag is not None:
-            # Whoever names a model wants that one, whatever was released.
-            news, self._head = self._head != 0, 0
-            return news
-        try:
-            head = self.ledger.head()
-            if head == self._head:
-                return False
-            releases = self.ledger.releases(LEDGER_NAME)
-        except (SQLAlchemyError, OSError) as error:
-            message = (
-                f"the release ledger cannot be read ({error}); what is served stays. Check "
-                "LIFTGRAPH_RELEASE_URL and the database"
-            )
-            if engine.problems.get("ledger") != message:
-                logger.exception("the release ledger cannot be read")
-            engine.problems["ledger"] = message
-            news, self._head = self._head < 0, max(self._head, 0)
-            return news
-        engine.problems.pop("ledger", None)
-        self._head, self.releases = head, releases
-        engine.watch.forgive(
+        if not self._news.read():
+            return False
+        releases = self._news.releases
+        self._engine.watch.forgive(
             {
                 release.model_version: release.event
                 for release in (releases.live, releases.canary, releases.shadow)
@@ -161,23 +171,30 @@ class Follower:
         stamp = pointer_stamp(engine.settings.online_dir)
         if stamp is not None and stamp == self._seen:
             return False
-        self._seen = stamp
         try:
             self._opened = open_snapshot(engine.settings.online_dir)
         except SnapshotError as error:
+            self._seen = stamp
             self._refuse(str(error))
             return False
+        self._seen = stamp
         return True
 
-    def _publish(self) -> None:
-        """Serve the opened snapshot; if it fits no model, what is new on the one served now."""
-        before = self._engine.serving
-        if self._opened is not None and self._publish_with(self._opened, before):
-            return
-        if before is not None and before.snapshot is not self._opened:
-            self._publish_with(before.snapshot, before)
+    def _publish(self) -> bool:
+        """Serve the opened snapshot; if it fits no model, what is new on the one served now.
 
-    def _publish_with(self, snapshot: Snapshot, before: Serving | None) -> bool:
+        Returns:
+            Whether all that is new is served or refused for good.
+        """
+        self._retry_at = math.inf
+        before = self._engine.serving
+        whole = self._opened is None or self._publish_with(self._opened, before)
+        if whole is None and before is not None and before.snapshot is not self._opened:
+            whole = self._publish_with(before.snapshot, before)
+        return whole is not False
+
+    def _publish_with(self, snapshot: Snapshot, before: Serving | None) -> bool | None:
+        """Whether it is served with all that belongs to it; None if the snapshot is refused."""
         engine = self._engine
         try:
             serving, refusals = build(
@@ -185,39 +202,63 @@ class Follower:
                 self.releases,
                 own=self._own,
                 models=self._models,
-                head=max(self._head, 0),
+                head=self._news.head,
                 before=before,
                 told_rows=engine.settings.told_rows,
             )
         except ModelError as error:
             self._refuse(str(error))
-            return False
+            return None
+        whole = self._follow_events(snapshot)
+        engine.replace(serving)
+        if serving.live is not None:
+            # The ledger names a good one in place of the bento's.
+            engine.problems.pop("model", None)
         if snapshot is self._opened:
             engine.problems.pop("snapshot", None)
         for arm in _ARMS:
             engine.problems.pop(arm, None)
         for refusal in refusals:
             self._note(refusal)
-        if engine.fresh is not None:
-            # Before the snapshot answers: events that it does not hold are counted from the start.
-            engine.fresh.follow(snapshot)
-        engine.replace(serving)
+        self._retry(refused=bool(refusals))
         manifest = snapshot.manifest
         logger.info(
-            "serving snapshot %s as of %s, release %s", manifest.version, manifest.as_of, self._head
+            "serving snapshot %s as of %s, release %s",
+            manifest.version,
+            manifest.as_of,
+            serving.release,
         )
+        return whole
+
+    def _follow_events(self, snapshot: Snapshot) -> bool:
+        """Events that a snapshot does not hold, counted before it answers; a rollback goes on."""
+        if self._engine.fresh is None:
+            return True
+        try:
+            self._engine.fresh.follow(snapshot)
+        except Exception as error:  # noqa: BLE001 - a rollback does not wait for events
+            self._failed("fresh", "taking up events after the snapshot", error)
+            return False
+        self._engine.problems.pop("fresh", None)
         return True
+
+    def _retry(self, *, refused: bool) -> None:
+        if not refused:
+            self._retry_seconds = _RETRY_SECONDS
+            return
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, _MOST_RETRY_SECONDS)
 
     def _own_model(self) -> None:
         """Read the bento's model, once the ledger names nobody else."""
         if self._own_loaded or self.releases.live is not None:
             return
-        self._own_loaded = True
         try:
             self._own = self._load_own()
         except ModelError as error:
             self._engine.problems["model"] = str(error)
             logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
+        self._own_loaded = True
 
     def _refuse(self, message: str) -> None:
         if self._engine.problems.get("snapshot") != message:
@@ -229,20 +270,26 @@ class Follower:
         key = (refusal.arm, refusal.tag)
         if key in self._incidents:
             return
-        self._incidents.add(key)
         logger.error("%s refused: %s", refusal.arm, refusal.message)
         if refusal.arm != "previous":
-            open_incident(
-                self._engine.settings.incidents_dir,
-                kind="model-refused",
-                title=f"The {refusal.arm} {refusal.tag} is not served",
-                evidence={
-                    "arm": refusal.arm,
-                    "model_tag": refusal.tag,
-                    "reason": refusal.message,
-                    "release": self._head,
-                },
-            )
+            try:
+                open_incident(
+                    self._engine.settings.incidents_dir,
+                    kind="model-refused",
+                    title=f"The {refusal.arm} {refusal.tag} is not served",
+                    evidence={
+                        "arm": refusal.arm,
+                        "model_tag": refusal.tag,
+                        "reason": refusal.message,
+                        "release": self._news.head,
+                    },
+                )
+            except OSError as error:
+                # It is served or not all the same; told when the refused model is tried again.
+                self._failed("incidents", "opening an incident", error)
+                return
+        self._incidents.add(key)
+        self._engine.problems.pop("incidents", None)
 
     def _tend(self) -> None:
         engine = self._engine

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from models.release.ledger import Event, IllegalTransitionError, Releases, State, fold
 from models.release.transitions import Step, check_transition, rollback_steps, steps
 from resources import release_table
-from resources.release_table import EVENTS, alone
+from resources.release_table import BUSY_SECONDS, EVENTS, alone
 
 Plan = Callable[[Releases], list[Step]]
 
@@ -35,10 +35,17 @@ class ReleaseLedger:
 
     Args:
         url: SQLAlchemy address: ``sqlite:////home/releases.db`` or ``postgresql://user@host/db``.
+        busy_seconds: How long a step waits for another writer.
+        make: Make the ledger if there is none; one that was used and is gone is never made anew.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS, make: bool = True) -> None:
         self.url = url
+        self._busy_seconds = busy_seconds
+        self._make = make
+        self._opening = threading.Lock()
+        self._opened: sa.Engine | None = None
+        self._identity: tuple[int, int] | None = None
 
     def append(
         self,
@@ -152,6 +159,12 @@ class ReleaseLedger:
         with self._engine.connect() as connection:
             return int(connection.execute(_HEAD).scalar_one())
 
+    def stamp(self) -> tuple[int, str]:
+        """Id and digest of the last event: one that is restored or replaced shows by them."""
+        with self._engine.connect() as connection:
+            row = connection.execute(_LAST).first()
+        return (int(row.id), str(row.digest)) if row is not None else (0, "")
+
     def verify(self) -> int:
         """Read the whole past and check that nothing in it was changed or taken out.
 
@@ -173,9 +186,10 @@ class ReleaseLedger:
 
     def close(self) -> None:
         """Close its connections; the next use opens new ones."""
-        engine = self.__dict__.pop("_engine", None)
-        if engine is not None:
-            engine.dispose()
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.dispose()
 
     def _take(
         self,
@@ -221,15 +235,27 @@ class ReleaseLedger:
                 made.append(_event(row | {"digest": digest}))
         return made
 
-    @cached_property
+    @property
     def _engine(self) -> sa.Engine:
-        return release_table.engine(self.url)
+        with self._opening:
+            if self._opened is not None and release_table.identity(self.url) != self._identity:
+                # A connection would go on with the file that was replaced.
+                self._opened.dispose()
+                self._opened = None
+            if self._opened is None:
+                self._opened = release_table.engine(
+                    self.url, busy_seconds=self._busy_seconds, make=self._make
+                )
+                self._identity = release_table.identity(self.url)
+                self._make = False
+            return self._opened
 
     @property
     def _shown(self) -> str:
         return sa.make_url(self.url).render_as_string(hide_password=True)
 
 
+_LAST = sa.select(EVENTS.c.id, EVENTS.c.digest).order_by(EVENTS.c.id.desc()).limit(1)
 _HEAD = sa.select(sa.func.coalesce(sa.func.max(EVENTS.c.id), 0))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,25 @@ _APPEND_ONLY = {
 }
 
 
-def engine(url: str) -> sa.Engine:
-    """Connections to the ledger at ``url``, with its table made."""
+def engine(url: str, *, busy_seconds: float = BUSY_SECONDS, make: bool = True) -> sa.Engine:
+    """Connections to the ledger at ``url``.
+
+    Args:
+        url: SQLAlchemy address.
+        busy_seconds: How long to wait for another writer.
+        make: Make the table where it is missing; a ledger that has it is opened without a lock.
+
+    Raises:
+        FileNotFoundError: There is no ledger and none is to be made.
+    """
     address = sa.make_url(url)
     if address.get_backend_name() == "sqlite":
-        if address.database:
+        if address.database and not Path(address.database).exists():
+            if not make:
+                raise _missing(address)
             Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-        made = sa.create_engine(address, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(made, "connect", _sqlite_connected)
+        made = sa.create_engine(address, connect_args={"timeout": busy_seconds})
+        sa.event.listen(made, "connect", partial(_sqlite_connected, busy_seconds=busy_seconds))
         sa.event.listen(made, "begin", _sqlite_begun)
     else:
         if address.drivername == "postgresql":
@@ -74,13 +87,43 @@ def engine(url: str) -> sa.Engine:
         made = sa.create_engine(
             address,
             pool_pre_ping=True,
-            connect_args={"options": f"-c lock_timeout={BUSY_SECONDS}s"},
+            connect_args={
+                "connect_timeout": max(2, math.ceil(busy_seconds)),
+                "options": f"-c lock_timeout={round(busy_seconds * 1e3)}",
+            },
         )
-    with alone(made) as connection:
-        _TABLES.create_all(connection)
-        for statement in _APPEND_ONLY[made.dialect.name]:
-            connection.exec_driver_sql(statement)
+    if not sa.inspect(made).has_table(EVENTS.name):
+        if not make:
+            made.dispose()
+            raise _missing(address)
+        with alone(made) as connection:
+            _TABLES.create_all(connection)
+            for statement in _APPEND_ONLY[made.dialect.name]:
+                connection.exec_driver_sql(statement)
     return made
+
+
+def identity(url: str) -> tuple[int, int] | None:
+    """Of a SQLite ledger's file, which another file in its place does not have; else ``None``.
+
+    Raises:
+        FileNotFoundError: The file is gone.
+    """
+    address = sa.make_url(url)
+    if address.get_backend_name() != "sqlite" or not address.database:
+        return None
+    try:
+        stat = Path(address.database).stat()
+    except FileNotFoundError:
+        raise _missing(address) from None
+    return stat.st_dev, stat.st_ino
+
+
+def _missing(address: sa.URL) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"there is no release ledger at {address.render_as_string(hide_password=True)}: restore it "
+        "from its backup"
+    )
 
 
 @contextmanager
@@ -92,12 +135,12 @@ def alone(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _sqlite_connected(connection: Any, _record: Any) -> None:
+def _sqlite_connected(connection: Any, _record: Any, *, busy_seconds: float) -> None:
     # The driver's own BEGIN comes too late: after the first read.
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1e3)}")
     connection.execute("PRAGMA synchronous = FULL")
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy_seconds
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             connection.execute("PRAGMA journal_mode = WAL")
