@@ -7,6 +7,7 @@ what became of it; the ledger decides whether it is legal.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from bentos import problems
 from bentos.arms import LEDGER_NAME
+from bentos.audit import Audit, AuditError
 from bentos.auth import Caller, KeyFirst, require
 from bentos.release_schemas import (
     ReleasedModel,
@@ -28,6 +30,8 @@ from models.release.ledger import Event, IllegalTransitionError, Release
 
 if TYPE_CHECKING:
     from bentos.engine import Engine
+
+logger = logging.getLogger("liftgraph.serving")
 
 Action = Literal["shadow", "canary", "promote", "rollback"]
 
@@ -64,17 +68,12 @@ def router(engine_of: Callable[[], Engine]) -> APIRouter:
         }
         await asyncio.to_thread(audit.action, **line, outcome="asked")
         try:
-            events = await asyncio.to_thread(_take, engine, action, order, caller)
+            # What becomes of it is written there: the caller may be gone before.
+            events = await asyncio.to_thread(_audited, engine, action, order, caller, audit, line)
         except IllegalTransitionError as error:
-            await asyncio.to_thread(audit.action, **line, outcome="illegal", detail=str(error))
             return problems.problem_response(problems.illegal_step(str(error)))
         except (SQLAlchemyError, OSError) as error:
-            await asyncio.to_thread(audit.action, **line, outcome="failed", detail=str(error))
             return _unwritten(error)
-        done = [event.id for event in events]
-        await asyncio.to_thread(audit.action, **line, outcome="done", events=done)
-        # Not at the next poll: who asked wants to see it.
-        engine.follower.wake()
         return ReleaseReply(events=[_event(event) for event in events])
 
     return made
@@ -82,9 +81,44 @@ def router(engine_of: Callable[[], Engine]) -> APIRouter:
 
 def _unwritten(error: Exception) -> Response:
     return problems.problem_response(
-        problems.unwritten(f"the release ledger cannot be written ({error})"),
+        # Whoever asks is not told of hosts and statements.
+        problems.unwritten(
+            f"the release ledger cannot be written ({type(error).__name__}); the service log has "
+            "the rest"
+        ),
         headers={"Retry-After": "5"},
     )
+
+
+def _audited(
+    engine: Engine,
+    action: Action,
+    order: ReleaseOrder,
+    caller: Caller,
+    audit: Audit,
+    line: dict[str, Any],
+) -> list[Event]:
+    try:
+        events = _take(engine, action, order, caller)
+    except IllegalTransitionError as error:
+        _tell(audit, **line, outcome="illegal", detail=str(error))
+        raise
+    except Exception as error:
+        logger.exception("a release step failed")
+        _tell(audit, **line, outcome="failed", detail=type(error).__name__)
+        raise
+    # Not at the next poll: who asked wants to see it.
+    engine.follower.wake()
+    _tell(audit, **line, outcome="done", events=[event.id for event in events])
+    return events
+
+
+def _tell(audit: Audit, **line: Any) -> None:
+    """Write down what became of a step, which is so whether or not that can be written."""
+    try:
+        audit.action(**line)
+    except AuditError:
+        logger.exception("the outcome of a release step is not in the audit log: %s", line)
 
 
 def _take(engine: Engine, action: Action, order: ReleaseOrder, caller: Caller) -> list[Event]:
@@ -101,14 +135,11 @@ def _take(engine: Engine, action: Action, order: ReleaseOrder, caller: Caller) -
     if action == "rollback":
         return desk.rollback(**said)
     said["forced"] = order.force
-    before = ledger.head()
     if action == "shadow":
-        desk.shadow(**said)
-    elif action == "canary":
-        desk.canary(**said, percent=order.percent)
-    else:
-        desk.promote(**said)
-    return ledger.events(LEDGER_NAME, since=before)
+        return desk.shadow(**said)
+    if action == "canary":
+        return desk.canary(**said, percent=order.percent)
+    return desk.promote(**said)
 
 
 def _releases(engine: Engine) -> ReleasesReply:

@@ -20,13 +20,17 @@ class ReleaseOrder(BaseModel):
         json_schema_extra={
             "examples": [
                 {"model_version": "66ad94f26ca7", "percent": 5, "reason": "Shadow agrees on 98 %"},
-                {"reason": "Offers look odd in store 367"},
+                {"model_version": "66ad94f26ca7", "reason": "Offers look odd in store 367"},
             ]
         },
     )
 
     model_version: Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)] | None = (
-        Field(None, description="Who moves; by default who is next in line, which must be one only")
+        Field(
+            None,
+            description="Who moves; by default who is next in line. A rollback without it ends the "
+            "canary or the shadow, never the live model",
+        )
     )
     percent: float | None = Field(None, ge=0, le=100, description="Of a canary: 1, 5, 25, 50, 100")
     reason: Annotated[str, StringConstraints(min_length=1, max_length=MAX_REASON)] = Field(

@@ -47,7 +47,11 @@ class ReleaseLedger:
         self._opened: sa.Engine | None = None
         self._identity: tuple[int, int] | None = None
 
-    def append(
+    def append(self, **step: Any) -> Event:
+        """As ``take``; the event of the model that moved."""
+        return self.take(**step)[-1]
+
+    def take(
         self,
         *,
         name: str,
@@ -60,8 +64,9 @@ class ReleaseLedger:
         evidence: Mapping[str, Any] = MappingProxyType({}),
         forced: bool = False,
         seen: int | None = None,
-    ) -> Event:
-        """Take one step; going live retires who was live, in the same transaction.
+        replaces: bool = False,
+    ) -> list[Event]:
+        """Take one step; who goes live retires who was live, in the same transaction.
 
         Args:
             name: Of the model family, ``offer_ranker``.
@@ -73,11 +78,11 @@ class ReleaseLedger:
             reason: Why.
             evidence: Figures, JSON values; ``verdict: PROMOTE`` for a canary to go live.
             forced: Override the order of states; recorded if it was needed.
-            seen: The name's last event that the caller knew, ``Releases.head``; refused if another
-                came after it.
+            seen: The last event that the caller knew, ``Releases.head``; refused if one came after.
+            replaces: Into the shadow, and whoever is there retires in the same transaction.
 
         Returns:
-            The event of the model that moved.
+            The events; the last one is of the model that moved.
 
         Raises:
             IllegalTransitionError: The state does not admit the step; says what it is.
@@ -93,6 +98,7 @@ class ReleaseLedger:
                 actor=actor,
                 evidence=evidence,
                 forced=forced,
+                replaces=replaces,
             )
             return steps(
                 releases,
@@ -105,7 +111,7 @@ class ReleaseLedger:
 
         return self._take(
             planned, name=name, actor=actor, reason=reason, evidence=evidence, seen=seen
-        )[-1]
+        )
 
     def rollback(
         self,
@@ -124,8 +130,7 @@ class ReleaseLedger:
             actor: Who asks.
             reason: Why.
             evidence: Figures, JSON values.
-            model_version: Who goes; by default the canary, or without one the live model. Whoever
-                means a certain model should say so: a second call would reach the live one.
+            model_version: Who goes; by default the canary or shadow. The live one is named.
             seen: As for ``append``.
 
         Returns:

@@ -55,25 +55,16 @@ class ReleaseDesk:
         model_version: str | None = None,
         forced: bool = False,
         evidence: Mapping[str, Any] | None = None,
-    ) -> Event:
+    ) -> list[Event]:
         """Let a candidate score in the shadow; by default the newest candidate.
 
-        A model that was in the shadow retires: the newer one takes its place.
+        A model that was in the shadow retires: the newer one takes its place. The last of the
+        events is of the model that moved, here and below.
         """
         events = self.ledger.events(self.name)
         releases = self.ledger.releases(self.name)
         chosen = _chosen(events, releases, model_version, default=newest(events, releases))
-        if releases.shadow is not None and releases.shadow.model_version != chosen.model_version:
-            self.ledger.append(
-                name=self.name,
-                model_version=releases.shadow.model_version,
-                model_tag=releases.shadow.model_tag,
-                to="retired",
-                actor=actor,
-                reason=f"{chosen.model_version} takes its place in the shadow",
-                seen=releases.head,
-            )
-        return self.ledger.append(
+        return self.ledger.take(
             name=self.name,
             model_version=chosen.model_version,
             model_tag=chosen.model_tag,
@@ -82,6 +73,7 @@ class ReleaseDesk:
             reason=reason,
             forced=forced,
             evidence=evidence or {},
+            replaces=True,
         )
 
     def canary(
@@ -92,7 +84,7 @@ class ReleaseDesk:
         percent: float | None = None,
         model_version: str | None = None,
         forced: bool = False,
-    ) -> Event:
+    ) -> list[Event]:
         """Let the shadow answer a share, or the canary a larger one; by default the next step.
 
         What the judge says so far goes into the evidence. A canary that does harm does not grow.
@@ -114,7 +106,7 @@ class ReleaseDesk:
                     "with a reason"
                 )
         now = releases.canary.percent if growing and releases.canary else None
-        return self.ledger.append(
+        return self.ledger.take(
             name=self.name,
             model_version=chosen.model_version,
             model_tag=chosen.model_tag,
@@ -133,7 +125,7 @@ class ReleaseDesk:
         reason: str,
         model_version: str | None = None,
         forced: bool = False,
-    ) -> Event:
+    ) -> list[Event]:
         """Make the canary live, if the judge says PROMOTE or somebody forces it.
 
         Raises:
@@ -150,7 +142,7 @@ class ReleaseDesk:
                 f"{'; '.join(verdict.reasons)}. Wait, grow it (`release canary`), roll it back, or "
                 f"force it with a reason. Now: {releases.in_words()}"
             )
-        return self.ledger.append(
+        return self.ledger.take(
             name=self.name,
             model_version=chosen.model_version,
             model_tag=chosen.model_tag,
@@ -171,7 +163,7 @@ class ReleaseDesk:
         model_version: str | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> list[Event]:
-        """End a canary or shadow, or make the previous model live again; see the ledger."""
+        """End a canary or shadow, or make the model before a named live one live again."""
         return self.ledger.rollback(
             name=self.name,
             actor=actor,

@@ -99,7 +99,7 @@ def history(*, as_json: bool) -> None:
 def shadow(**given: Any) -> None:
     """Let a candidate score beside the live model, unseen."""
     with _desk() as desk:
-        _say(desk, [desk.shadow(actor=_actor(), **given)])
+        _say(desk, desk.shadow(actor=_actor(), **given))
 
 
 @release.command()
@@ -110,7 +110,7 @@ def shadow(**given: Any) -> None:
 def canary(**given: Any) -> None:
     """Let the shadow answer a share of the households, or the canary a larger one."""
     with _desk() as desk:
-        _say(desk, [desk.canary(actor=_actor(), **given)])
+        _say(desk, desk.canary(actor=_actor(), **given))
 
 
 @release.command()
@@ -120,14 +120,14 @@ def canary(**given: Any) -> None:
 def promote(**given: Any) -> None:
     """Make the canary live; refused unless the judge says PROMOTE."""
     with _desk() as desk:
-        _say(desk, [desk.promote(actor=_actor(), **given)])
+        _say(desk, desk.promote(actor=_actor(), **given))
 
 
 @release.command()
 @_reason
 @_model
 def rollback(**given: Any) -> None:
-    """End the canary; without one, make the previous model live again."""
+    """End the canary or the shadow; --model LIVE: make the one before it live again."""
     with _desk() as desk:
         _say(desk, desk.rollback(actor=_actor(), **given))
 

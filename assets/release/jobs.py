@@ -25,8 +25,7 @@ def _job(step: str, *, description: str, **fields: Any) -> dg.JobDefinition:
     def take(context: dg.OpExecutionContext) -> None:
         settings = context.resources.settings
         desk = ReleaseDesk.of(settings)
-        done = getattr(desk, step)(actor=f"dagster:{step}", **context.op_config)
-        events = done if isinstance(done, list) else [done]
+        events = getattr(desk, step)(actor=f"dagster:{step}", **context.op_config)
         releases = desk.ledger.releases(desk.name)
         aliases = follow_ledger(settings, releases, name=NAME)
         for event in events:
@@ -61,7 +60,11 @@ RELEASE_JOBS = [
         description="Make the canary live; refused unless the judge says PROMOTE.",
         forced=_FORCE,
     ),
-    _job("rollback", description="End the canary, or make the previous model live again."),
+    _job(
+        "rollback",
+        description="End the canary or shadow; a live model that is named gives way to the one "
+        "before.",
+    ),
 ]
 
 

@@ -56,6 +56,7 @@ def check_transition(
     actor: str,
     evidence: Mapping[str, Any] | None = None,
     forced: bool = False,
+    replaces: bool = False,
 ) -> bool:
     """Stop unless the step may be taken.
 
@@ -69,6 +70,7 @@ def check_transition(
         evidence: Must hold ``verdict: PROMOTE`` when a canary goes live.
         forced: Override the order of states, the ramp or the judge; never the places, of which
             shadow and canary have room for one.
+        replaces: Into the shadow, in the place of whoever is there.
 
     Returns:
         Whether the step needed the force.
@@ -78,7 +80,8 @@ def check_transition(
     """
     _require_words(actor=actor, reason=reason)
     _require_percent(to, percent)
-    _require_room(releases, model_version, to)
+    if not (replaces and to == "shadow"):
+        _require_room(releases, model_version, to)
     refused = _refusal(releases, model_version, to, percent, evidence or {})
     if refused is None:
         return False
@@ -98,7 +101,7 @@ def steps(
     percent: float | None,
     forced: bool,
 ) -> list[Step]:
-    """The events of one legal step: going live retires who was live before.
+    """The events of one legal step: who goes live or into the shadow retires who was there.
 
     Args:
         releases: The state now.
@@ -116,17 +119,18 @@ def steps(
         forced=forced,
         previous=releases.state_of(model_version),
     )
-    live = releases.live
-    if to != "live" or live is None:
+    held = {"live": releases.live, "shadow": releases.shadow}.get(to)
+    if held is None or held.model_version == model_version:
         return [moved]
     retired = Step(
-        model_version=live.model_version,
-        model_tag=live.model_tag,
+        model_version=held.model_version,
+        model_tag=held.model_tag,
         state="retired",
         percent=None,
         forced=False,
-        previous="live",
-        note=f"{model_version} went live",
+        previous=to,
+        note=f"{model_version} "
+        + ("went live" if to == "live" else "takes its place in the shadow"),
     )
     return [retired, moved]
 
@@ -136,15 +140,23 @@ def rollback_steps(releases: Releases, *, model_version: str | None = None) -> l
 
     Args:
         releases: The state now.
-        model_version: Who goes; by default the canary, or the live model if there is no canary.
+        model_version: Who goes; by default the canary, or without one the shadow. The live model
+            goes by its name only: whoever means a canary that has just ended must not reach it.
 
     Raises:
-        IllegalTransitionError: Nobody is in a place to be rolled back from, or the live model has
-            no predecessor: customers would be left without a model.
+        IllegalTransitionError: Only the live model could go and was not named, nobody is in a
+            place to be rolled back from, or the live model has no predecessor: customers would be
+            left without a model.
     """
     places = {r.model_version: r for r in (releases.canary, releases.shadow, releases.live) if r}
-    default = releases.canary or releases.live
+    default = releases.canary or releases.shadow
     gone = places.get(model_version) if model_version else default
+    if gone is None and not model_version and releases.live is not None:
+        raise IllegalTransitionError(
+            "there is no canary and no shadow to end; to roll the live model back, name it: "
+            f"{releases.live.model_version} (`--model`, or model_version). "
+            f"Now: {releases.in_words()}"
+        )
     if gone is None:
         state = releases.state_of(model_version) if model_version else None
         who = f"model {model_version} is {state or 'not in the ledger'}" if model_version else ""

@@ -91,7 +91,7 @@ def test_jobs_take_the_steps_and_say_why_they_cannot(home: Home) -> None:
         raise_on_error=False,
     )
     assert not done.success
-    assert "model a is live and nobody was before it" in failure_of(done)
+    assert "there is no canary and no shadow to end" in failure_of(done)
 
 
 def test_a_packaged_model_is_found_by_its_version(home: Home) -> None:

@@ -59,7 +59,9 @@ def test_the_way_of_a_model_by_hand(desk: ReleaseDesk) -> None:
     assert "too little was seen" in status
     assert "stays a canary" in said("promote", *why, code=1)
     assert "b is live (forced)" in said("promote", *why, "--force")
-    assert "event 9: b is rolled_back\nevent 10: a is live" in said("rollback", *why)
+    assert "name it: b" in said("rollback", *why, code=1)
+    back = said("rollback", *why, "--model", "b")
+    assert "event 9: b is rolled_back\nevent 10: a is live" in back
     events = json.loads(said("history", "--json"))
     assert [e["id"] for e in events] == list(range(1, 11))
     assert events[-1]["actor"].startswith("cli:")

@@ -64,14 +64,14 @@ def answer(desk: ReleaseDesk, *, failing: float = 0.0, file: str = "d.jsonl.open
 
 
 def test_the_whole_way_of_a_good_model(desk: ReleaseDesk) -> None:
-    assert desk.shadow(**WHO).model_version == "b"
+    assert desk.shadow(**WHO)[-1].model_version == "b"
     for percent in (1.0, 5.0, 25.0, 50.0):
-        assert desk.canary(**WHO).percent == percent
+        assert desk.canary(**WHO)[-1].percent == percent
         with pytest.raises(IllegalTransitionError, match="the judge says INCONCLUSIVE"):
             desk.promote(**WHO)
     answer(desk)
     assert desk.verdict().decision == "PROMOTE", desk.verdict().reasons
-    event = desk.promote(**WHO)
+    event = desk.promote(**WHO)[-1]
     assert (event.state, event.forced, event.evidence["verdict"]) == ("live", False, "PROMOTE")
     assert event.evidence["requests"]["canary"] + event.evidence["requests"]["baseline"] == (
         HOUSEHOLDS
@@ -85,15 +85,31 @@ def test_a_bad_canary_neither_grows_nor_goes_live(desk: ReleaseDesk) -> None:
     for step in (desk.canary, desk.promote):
         with pytest.raises(IllegalTransitionError, match=r"judge says ROLLBACK: failed answers"):
             step(**WHO)
-    assert desk.promote(**WHO, forced=True).evidence["verdict"] == "ROLLBACK"
-    assert [e.model_version for e in desk.rollback(**WHO)] == ["b", "a"]
+    assert desk.promote(**WHO, forced=True)[-1].evidence["verdict"] == "ROLLBACK"
+    assert [e.model_version for e in desk.rollback(**WHO, model_version="b")] == ["b", "a"]
 
 
 def test_a_newer_candidate_takes_the_place_in_the_shadow(desk: ReleaseDesk) -> None:
     desk.shadow(**WHO)
     desk.ledger.append(name=RANKER, model_version="c", model_tag="t:c", to="candidate", **WHO)
-    assert desk.shadow(**WHO).model_version == "c"
+    assert desk.shadow(**WHO)[-1].model_version == "c"
     assert desk.ledger.releases(RANKER).states["b"] == "retired"
+    retired, entered = desk.ledger.events(RANKER)[-2:]
+    assert (retired.state, retired.reason) == (
+        "retired",
+        "c takes its place in the shadow: because",
+    )
+    assert (entered.state, entered.previous) == ("shadow", "candidate")
+
+
+def test_a_shadow_stays_when_the_one_to_come_after_it_is_refused(desk: ReleaseDesk) -> None:
+    desk.shadow(**WHO)
+    for state in ("candidate", "retired"):
+        desk.ledger.append(name=RANKER, model_version="c", model_tag="t:c", to=state, **WHO)
+    head = desk.ledger.head()
+    with pytest.raises(IllegalTransitionError, match=r"c is retired .*shadow b"):
+        desk.shadow(**WHO, model_version="c")
+    assert desk.ledger.head() == head
 
 
 def test_what_cannot_be_is_said(desk: ReleaseDesk) -> None:
@@ -110,7 +126,7 @@ def test_a_canary_that_never_had_a_baseline_goes_on_by_force_only(desk: ReleaseD
     assert desk.verdict_so_far() is None
     with pytest.raises(IllegalTransitionError, match="the judge says nothing, not PROMOTE"):
         desk.promote(**WHO)
-    assert desk.promote(**WHO, forced=True).forced
+    assert desk.promote(**WHO, forced=True)[-1].forced
 
 
 def test_harm_is_a_setting(desk: ReleaseDesk, monkeypatch: pytest.MonkeyPatch) -> None:

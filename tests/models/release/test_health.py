@@ -73,7 +73,7 @@ def test_an_incident_or_a_rollback_makes_it_unhealthy() -> None:
     assert newest(history, decisions, now=at + 2 * HOUR, incidents=[other])[0][1] == "Ready"
     found = newest(history, decisions, now=at + 2 * HOUR, incidents=[about])
     assert found[0][1:] == ("Unhealthy", "1 incident(s): disk full")
-    history.rollback()
+    history.rollback("b")
     found = newest(history, decisions, now=at + timedelta(days=9))
     assert {health for _, health, _ in found} == {"Unhealthy"}
     assert "rolled back by ann: because" in found[0][2]

@@ -43,18 +43,18 @@ def test_rolling_back_the_live_model_brings_back_the_one_before_and_again() -> N
     history.to("c", "candidate")
     history.to("c", "live", forced=True)
     assert history.events[-1].forced
-    history.rollback()
+    history.rollback("c")
     assert history.now.live.model_version == "b"
     assert history.now.previous_live.model_version == "a"
-    history.rollback()
+    history.rollback("b")
     now = history.now
     assert (now.live.model_version, now.previous_live) == ("a", None)
     assert now.states == {"a": "live", "b": "rolled_back", "c": "rolled_back"}
     with pytest.raises(IllegalTransitionError, match="would leave no model"):
-        history.rollback()
+        history.rollback("a")
 
 
-def test_a_rollback_means_the_canary_before_the_live_model_unless_it_is_named() -> None:
+def test_a_rollback_means_canary_or_shadow_unless_it_names_the_live_model() -> None:
     history = with_canary()
     history.to("c", "candidate")
     history.to("c", "shadow")
@@ -64,6 +64,14 @@ def test_a_rollback_means_the_canary_before_the_live_model_unless_it_is_named() 
     assert (history.now.canary, history.now.live.model_version) == (None, "a")
     with pytest.raises(IllegalTransitionError, match="model b is rolled_back"):
         history.rollback("b")
+    # Two who end the same canary do not end the live model after it.
+    before = list(history.events)
+    with pytest.raises(IllegalTransitionError, match=r"name it: a .*Now: live a, canary nobody"):
+        history.rollback()
+    assert history.events == before
+    history.to("d", "candidate")
+    history.to("d", "shadow")
+    assert history.rollback().model_version == "d"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,7 @@ def test_no_history_leaves_customers_without_a_model_or_a_place_with_two(taken) 
         before = list(history.events)
         try:
             if to == "back":
-                history.rollback()
+                history.rollback(version if forced else None)
             else:
                 share = percent if to == "canary" else None
                 history.to(version, to, percent=share, forced=forced, evidence=evidence)
