@@ -18,13 +18,17 @@ from pathlib import Path
 OPEN = ".open"
 LINES = ".jsonl"
 INGESTED = ".ingested"
+# Of a log that several processes append to; the decision log has a file per process instead.
+LOCK = ".lock"
 _DAY_SECONDS = 86_400.0
 
 
 def log_files(folder: Path) -> list[Path]:
     """All files of the log, closed and open, oldest first."""
-    found = [*folder.glob(f"*{LINES}"), *folder.glob(f"*{LINES}{OPEN}")]
-    return sorted(found, key=name_of)
+    # Open ones first: a file that is closed in between is found twice, and not missed.
+    found = {name_of(path): path for path in folder.glob(f"*{LINES}{OPEN}")}
+    found |= {path.name: path for path in folder.glob(f"*{LINES}")}
+    return [found[name] for name in sorted(found)]
 
 
 def name_of(path: Path) -> str:
@@ -46,6 +50,17 @@ def whole_bytes(path: Path) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a log that several processes append to: nothing in it moves meanwhile."""
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def close_abandoned(folder: Path) -> list[Path]:
     """Close open files whose writer is gone: killed, or the machine went down.
 
@@ -62,6 +77,17 @@ def close_abandoned(folder: Path) -> list[Path]:
             os.ftruncate(handle, whole_bytes(path))
             closed.append(rename_closed(path))
     return closed
+
+
+def cut(handle: int, path: Path, end: int) -> None:
+    """Cut off what follows ``end``; a file is never made longer, for that writes zeros."""
+    size = os.fstat(handle).st_size
+    if size < end:
+        raise OSError(
+            f"{path} has {size:,} bytes, {end:,} were read before: somebody cut it; put it back, "
+            "or restart the service to go on without what is gone"
+        )
+    os.ftruncate(handle, end)
 
 
 def rename_closed(path: Path) -> Path:

@@ -7,6 +7,8 @@ in ``serving.rejected_lines``; the lines themselves stay in the files.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import polars as pl
 
 from checks.contracts.contract import Contract, validate
 from models.serving.log_rows import Rejected, Rows
-from resources.decision_files import log_files, mark_ingested, name_of, whole_bytes
+from resources.decision_files import LOCK, held, log_files, mark_ingested, name_of, whole_bytes
 from resources.lake import Lake
 
 # Bounds memory: fresh decisions hold their features, some 100 kB each.
@@ -33,6 +35,10 @@ CREATE TABLE IF NOT EXISTS lake.serving.rejected_lines (
 """
 
 RowsOf = Callable[..., Rows]
+
+
+class LogFileError(RuntimeError):
+    """A file is not the one of which lines are stored; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,9 @@ def ingest(
 
     Returns:
         What was stored.
+
+    Raises:
+        LogFileError: A file is shorter than what is stored of it.
     """
     done = Ingested()
     files: set[str] = set()
@@ -106,9 +115,15 @@ def ingest(
 
 
 def waiting_bytes(lake: Lake, folder: Path, contract: Contract) -> int:
-    """Bytes of whole lines that are not stored yet."""
+    """Bytes of whole lines that are not stored yet.
+
+    Raises:
+        LogFileError: A file is shorter than what is stored of it.
+    """
     ends = _offsets(lake, contract)
-    return sum(max(whole_bytes(p) - ends.get(name_of(p), 0), 0) for p in _present(folder))
+    return sum(
+        _whole(p, ends.get(name_of(p), 0)) - ends.get(name_of(p), 0) for p in _present(folder)
+    )
 
 
 def _store_next(
@@ -123,7 +138,10 @@ def _store_next(
     # Two runs at once would read the same lines: offsets are read under the writers' lock.
     with lake.write() as connection:
         connection.execute(_DDL)
-        chunk = _next_chunk(folder, _read_offsets(connection, contract), chunk_bytes)
+        # A log with a lock has lines that their writer may still take back while it holds it.
+        locked = held(folder) if (folder / LOCK).exists() else contextlib.nullcontext()
+        with locked:
+            chunk = _next_chunk(folder, _read_offsets(connection, contract), chunk_bytes)
         if chunk is None:
             return None, 0, 0
         schema = {c.name: c.dtype for c in contract.columns}
@@ -138,8 +156,8 @@ def _store_next(
 def _next_chunk(folder: Path, ends: Mapping[str, int], most: int) -> _Chunk | None:
     for path in _present(folder):
         name, first = name_of(path), ends.get(name_of(path), 0)
-        end = whole_bytes(path)
-        if end <= first:
+        end = _whole(path, first)
+        if end == first:
             continue
         with path.open("rb") as file:
             file.seek(first)
@@ -147,9 +165,24 @@ def _next_chunk(folder: Path, ends: Mapping[str, int], most: int) -> _Chunk | No
             while (cut := content.rfind(b"\n") + 1) == 0:
                 # One line longer than a chunk.
                 content += file.read(most)
-        lines = content[:cut].splitlines()
+            # What is stored must not be gone from the file after the machine went down.
+            os.fdatasync(file.fileno())
+        lines = content[:cut].split(b"\n")[:-1]
         return _Chunk(name=name, first=first, end=first + cut, lines=lines)
     return None
+
+
+def _whole(path: Path, first: int) -> int:
+    """Bytes of whole lines, of which ``first`` are stored."""
+    end = whole_bytes(path)
+    if end < first:
+        raise LogFileError(
+            f"{path} holds {end:,} bytes of whole lines, but {first:,} are stored: it was cut, or "
+            "it is another file of that name (a cleared or restored folder); put the file back, or "
+            "if it is another one, put `-restored` before `.jsonl` in its name: its lines are "
+            "then stored"
+        )
+    return end
 
 
 def _valid(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rejected]]:

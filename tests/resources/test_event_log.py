@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from resources.decision_files import log_files
+from resources.decision_files import log_files, mark_ingested
 from resources.event_log import EventConflictError, EventLog, EventLogError
 from resources.settings import PROJECT
 
@@ -98,6 +101,121 @@ def test_what_cannot_be_written_is_not_acknowledged(tmp_path: Path) -> None:
     folder.write_text("a file where the folder should be")
     with pytest.raises(EventLogError, match="cannot be written"):
         EventLog(folder).append(event(1))
+
+
+def failing_once(error: OSError, *, meanwhile: Callable[[], object]) -> Callable[[int], None]:
+    failures = [error]
+
+    def fdatasync(_: int) -> None:
+        if failures:
+            meanwhile()
+            raise failures.pop()
+
+    return fdatasync
+
+
+def test_a_line_that_is_taken_back_was_seen_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = EventLog(tmp_path), EventLog(tmp_path)
+    one.append(event(1))
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.extend(e["event_id"] for e in two.news()))
+
+    def read_meanwhile() -> None:
+        reader.start()
+        reader.join(0.2)
+
+    with monkeypatch.context() as patched:
+        error = OSError(errno.EIO, "no disk")
+        patched.setattr(os, "fdatasync", failing_once(error, meanwhile=read_meanwhile))
+        with pytest.raises(EventLogError, match="no disk"):
+            one.append(event(2) | {"lines": ["x" * 500]})
+    reader.join()
+    assert seen in ([], ["e1"])
+    one.append(event(3))
+    assert not two.append(event(4)).repeated
+    assert not two.append(event(2)).repeated
+    assert logged(tmp_path) == ["e1", "e3", "e4", "e2"]
+    assert b"\0" not in log_files(tmp_path)[0].read_bytes()
+
+
+def test_a_file_that_was_cut_is_not_filled_with_zeros(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.append(event(1))
+    log.append(event(2))
+    (path,) = log_files(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EventLogError, match="somebody cut it"):
+        log.append(event(3))
+    path.write_bytes(whole)
+    assert not log.append(event(3)).repeated
+    assert logged(tmp_path) == ["e1", "e2", "e3"]
+
+
+def test_what_is_repeated_or_read_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer may have been killed between writing and syncing."""
+    EventLog(tmp_path, sync=False).append(event(1))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    assert EventLog(tmp_path).append(event(1)).repeated
+    assert len(synced) == 1
+    EventLog(tmp_path).news()
+    assert len(synced) == 2
+
+
+def test_no_file_is_named_as_another_was(tmp_path: Path) -> None:
+    names = set()
+    for n in range(2):
+        EventLog(tmp_path / "events").append(event(n))
+        names |= {path.name for path in log_files(tmp_path / "events")}
+        shutil.rmtree(tmp_path / "events")
+    assert len(names) == 2
+
+
+def test_a_file_of_the_old_name_is_closed_and_followed(tmp_path: Path) -> None:
+    (tmp_path / "events-00000001.jsonl.open").write_bytes(orjson.dumps(event(1)) + b"\n")
+    log = EventLog(tmp_path)
+    log.append(event(2))
+    names = [path.name for path in log_files(tmp_path)]
+    assert names[0] == "events-00000001.jsonl"
+    assert names[1].startswith("events-00000002-")
+    assert logged(tmp_path) == ["e1", "e2"]
+
+
+def test_a_bad_line_is_skipped_and_named(tmp_path: Path) -> None:
+    EventLog(tmp_path).append(event(1))
+    (path,) = log_files(tmp_path)
+    with path.open("ab") as file:
+        file.write(b"\0\0\n[]\n{}\n" + orjson.dumps(event(2) | {"received_at": "now"}) + b"\n")
+        file.write(orjson.dumps(event(3)) + b"\n")
+    log = EventLog(tmp_path)
+    assert [e["event_id"] for e in log.news()] == ["e1", "e3"]
+    assert log.news() == []
+    assert (log.bad_lines, log.events) == (4, 2)
+    assert log.problem is not None
+    assert path.name.removesuffix(".open") in log.problem
+    assert log.append(event(3)).repeated
+    assert not log.append(event(4)).repeated
+
+
+def test_an_old_file_is_closed_and_goes_when_it_is_ingested(tmp_path: Path) -> None:
+    EventLog(tmp_path / "none").tend(keep_days=0)
+    log = EventLog(tmp_path, file_days=0)
+    log.append(event(1))
+    assert EventLog(tmp_path).tend(keep_days=-1) == []
+    assert log_files(tmp_path)[0].name.endswith(".open")
+    assert log.tend(keep_days=-1) == []
+    (path,) = log_files(tmp_path)
+    assert path.name.endswith(".jsonl")
+    mark_ingested(tmp_path, path.name, path.stat().st_size)
+    assert log.tend(keep_days=1) == []
+    assert log.tend(keep_days=-1) == [path.name]
+    log.append(event(2))
+    assert logged(tmp_path) == ["e2"]
 
 
 CHILD = """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ import pytest
 
 from checks.contracts.decisions import DECISIONS, EVENTS
 from models.serving.log_rows import decision_rows, event_rows, feature_rows
-from resources.decision_files import ingested_bytes, log_files
+from resources.decision_files import held, ingested_bytes, log_files
+from resources.event_log import EventLog
 from resources.lake import Lake
-from resources.log_ingest import Ingested, ingest, waiting_bytes
+from resources.log_ingest import Ingested, LogFileError, ingest, waiting_bytes
 from resources.settings import PROJECT
 from tests.conftest import Home
 
@@ -143,11 +146,10 @@ def test_bad_lines_are_named_and_the_others_stored(home: Home) -> None:
     assert "repeats the key" in named[3][1]
 
 
-def test_events_are_stored_line_by_line(home: Home) -> None:
+def event(n: int, *products: str) -> dict[str, Any]:
     line = {
         "basket_id": "b",
         "store_id": "s",
-        "product_id": "p",
         "quantity": 1,
         "sales_value": 1.5,
         "retail_disc": 0.0,
@@ -155,20 +157,92 @@ def test_events_are_stored_line_by_line(home: Home) -> None:
         "coupon_match_disc": 0.0,
         "sold_at": "2018-01-02T15:00:00",
     }
-    event = {
-        "event_id": "e1",
+    return {
+        "event_id": f"e{n}",
         "digest": "d",
         "household_id": "0123456789ab",
         "received_at": AT.isoformat(),
-        "lines": [line, line | {"product_id": "q"}],
+        "lines": [line | {"product_id": product} for product in products or ("p",)],
     }
+
+
+def test_events_are_stored_line_by_line(home: Home) -> None:
     folder = home.path / "household_events"
-    write(folder, "events-00000001.jsonl.open", event)
+    write(folder, "events-00000001.jsonl.open", event(1, "p", "q"))
     ingest(home.lake, folder, contract=EVENTS, rows_of=event_rows, time_zone=ZONE)
     rows = home.lake.scan(EVENTS).sort("line").collect()
     assert rows["product_id"].to_list() == ["p", "q"]
     assert rows["line"].to_list() == [1, 2]
     assert rows["received_at"].to_list() == [AT, AT]
+
+
+def test_a_file_that_was_cut_or_is_another_is_refused(home: Home) -> None:
+    folder = home.path / "decisions"
+    path = write(folder, "decisions-1.jsonl", decision(1), decision(2))
+    whole = path.read_bytes()
+    store(home.lake, folder)
+    path.unlink()
+    write(folder, path.name, decision(3))
+    with pytest.raises(LogFileError, match=r"decisions-1.jsonl holds .* but .* are stored"):
+        store(home.lake, folder)
+    with pytest.raises(LogFileError, match="was cut"):
+        waiting_bytes(home.lake, folder, DECISIONS)
+    path.rename(folder / "decisions-1-restored.jsonl")
+    path.write_bytes(whole)
+    assert store(home.lake, folder).rows == 1
+    assert stored(home.lake)["request_id"].to_list() == [f"{n:032x}" for n in (1, 2, 3)]
+
+
+def test_events_of_a_cleared_folder_are_stored_too(home: Home) -> None:
+    folder = home.path / "household_events"
+    for first, count in ((0, 5), (5, 3), (8, 6)):
+        log = EventLog(folder)
+        for n in range(first, first + count):
+            log.append(event(n))
+        ingest(home.lake, folder, contract=EVENTS, rows_of=event_rows, time_zone=ZONE)
+        shutil.rmtree(folder)
+    found = home.lake.scan(EVENTS).collect()["event_id"]
+    assert sorted(found) == sorted(f"e{n}" for n in range(14))
+
+
+def test_an_event_that_is_being_written_is_not_stored_yet(home: Home) -> None:
+    folder = home.path / "household_events"
+    EventLog(folder).append(event(1))
+    done: list[Ingested] = []
+    thread = threading.Thread(
+        target=lambda: done.append(
+            ingest(home.lake, folder, contract=EVENTS, rows_of=event_rows, time_zone=ZONE)
+        )
+    )
+    with held(folder):
+        (path,) = log_files(folder)
+        end = path.stat().st_size
+        write(folder, path.name, event(2))
+        thread.start()
+        thread.join(0.3)
+        # The writer's sync failed.
+        os.truncate(path, end)
+    thread.join()
+    assert done[0].rows == 1
+    assert done[0].end_bytes == end
+
+
+def test_two_ingestions_at_once_store_each_line_once(home: Home) -> None:
+    folder = home.path / "decisions"
+    for file in range(3):
+        write(folder, f"decisions-{file}.jsonl", *(decision(10 * file + n) for n in range(10)))
+    done: list[Ingested] = []
+    threads = [
+        threading.Thread(target=lambda: done.append(store(home.lake, folder, chunk_bytes=2_000)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.rows for one in done) == 30
+    found = stored(home.lake)["request_id"]
+    assert (len(found), found.n_unique()) == (30, 30)
 
 
 CHILD = """
@@ -180,8 +254,17 @@ from resources.lake import Lake
 from resources.log_ingest import ingest
 from resources.settings import Settings
 settings = Settings()
-print("up", flush=True)
-ingest(Lake.of(settings), settings.decisions_dir, contract=DECISIONS, rows_of=decision_rows,
+chunks = 0
+def rows_of(*args, **kwargs):
+    global chunks
+    made = decision_rows(*args, **kwargs)
+    chunks += 1
+    if chunks == 4:
+        # Inside the transaction, with rows made and none of them written.
+        print("midway", flush=True)
+        sys.stdin.read()
+    return made
+ingest(Lake.of(settings), settings.decisions_dir, contract=DECISIONS, rows_of=rows_of,
        time_zone="America/New_York", chunk_bytes=2_000)
 """
 
@@ -197,16 +280,17 @@ def test_a_killed_ingestion_leaves_each_line_once(
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD],
         cwd=PROJECT,
-        env=home.environment | {"PYTHONPATH": str(PROJECT)},
+        env=os.environ | home.environment | {"PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert child.stdout is not None
-    child.stdout.readline()
-    time.sleep(0.4)
+    assert child.stdout.readline() == b"midway\n"
     child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
-    store(home.lake, folder)
+    child.communicate()
+    before = len(stored(home.lake))
+    assert 0 < before < 80
+    assert store(home.lake, folder).rows == 80 - before
     found = stored(home.lake)["request_id"]
     assert (len(found), found.n_unique()) == (80, 80)
     assert all(
