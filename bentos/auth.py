@@ -130,12 +130,7 @@ class Gate:
         self._buckets = {i: b for i, b in self._buckets.items() if i in known}
 
     def admit(
-        self,
-        authorization: str,
-        *scopes: Scope,
-        route: str,
-        remote: str,
-        counted: bool = False,
+        self, authorization: str, *scopes: Scope, route: str, remote: str, counted: bool = False
     ) -> Caller:
         """The caller, if it may.
 
@@ -242,11 +237,7 @@ class Gate:
 
 
 class Admission:
-    """Asks for a key with one of ``scopes``, counting a request once; the app's state has the gate.
-
-    Args:
-        scopes: One of these is needed.
-    """
+    """Asks for a key with one of ``scopes``, counting a request once."""
 
     def __init__(self, *scopes: Scope) -> None:
         self._scopes = scopes
@@ -265,7 +256,7 @@ class Admission:
 
 
 def require(*scopes: Scope) -> Admission:
-    """A dependency that lets only callers with a scope in: ``Depends(require("release:write"))``."""
+    """A dependency that lets only callers with one of ``scopes`` in, for ``Depends``."""
     return Admission(*scopes)
 
 

@@ -225,8 +225,7 @@ class Engine:
             "snapshot_version": manifest.version,
             "fallback": fallback,
         }
-        elapsed = time.perf_counter() - started - ranked.told_seconds
-        latency_ms = round(elapsed * 1e3, 3)
+        latency_ms = round((time.perf_counter() - started) * 1e3, 3)
         top_score = offers[0]["score"] if offers else None
         line |= traced
         line |= {
@@ -250,8 +249,9 @@ class Engine:
             line["known_at"] = known_at
             line["features"] = candidates.features
         self.log.append(line)
+        guarded_ms = latency_ms - self.watch.excused_ms(serving, ranked)
         trip = self.watch.saw(
-            serving, arm, failed=error, latency_ms=latency_ms, empty=not offers, top_score=top_score
+            serving, arm, failed=error, latency_ms=guarded_ms, empty=not offers, top_score=top_score
         )
         if trip is not None:
             self._take_out(trip)

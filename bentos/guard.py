@@ -13,10 +13,16 @@ from datetime import datetime
 
 from bentos.arms import Serving
 from bentos.clock import utc_now
+from bentos.ranked import Ranked
 from models.release.guard import Breach
 from models.release.routing import Arm
 
 ACTOR = "guard"
+# After a model or a snapshot is swapped in, what is told of offers is worked out for the first
+# time: of so many answers the guard (not the log, and so not the judge) leaves that time out, up to
+# so much each. Reasons that are slow for good, or by far, are a fault like any other.
+COLD_ANSWERS = 1_000
+COLD_MS = 15.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Watch:
         self._tripped: dict[str, int] = {}
         self._untold: deque[Trip] = deque()
         self._lock = threading.Lock()
+        # Model tag to the snapshot it answers from, and its answers from it while those are few.
+        self._cold: dict[str, tuple[str, int]] = {}
         self.last: Trip | None = None
 
     def saw(
@@ -85,6 +93,19 @@ class Watch:
         )
         breach = live_guard.breach()
         return self._trip(serving, "live", breach) if breach is not None else None
+
+    def excused_ms(self, serving: Serving, ranked: Ranked) -> float:
+        """Milliseconds of an answer that its model is not blamed for: its memory is cold."""
+        if ranked.answerer is None:
+            return 0.0
+        tag, version = ranked.answerer.model.tag, serving.snapshot.manifest.version
+        told_from, answers = self._cold.get(tag, (version, 0))
+        if told_from != version:
+            answers = 0
+        if answers >= COLD_ANSWERS:
+            return 0.0
+        self._cold[tag] = (version, answers + 1)
+        return min(ranked.told_seconds * 1e3, COLD_MS)
 
     def without_tripped(self, serving: Serving) -> Serving:
         """The same without condemned models."""

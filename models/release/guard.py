@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from models.release.guard_sums import Counter, Reference
 from models.release.routing import Arm
 
 Signal = Literal["errors", "latency", "empty", "top_score"]
@@ -37,6 +38,9 @@ class Limits:
         score_evidence: Summed excess over ``score_shift``, in standard deviations, that is a fault.
         reference: Answers of the live model before its figures are used.
         memory: Answers over which the live model's shares are averaged.
+        alone_factor: As ``slow_factor``, for a model held against its own first answers: nothing
+            tells its fault from everybody's, so more is tolerated.
+        alone_ms: Such a model is not slow below this.
     """
 
     evidence: float = math.log(1e8)
@@ -51,6 +55,8 @@ class Limits:
     score_evidence: float = 15.0
     reference: int = 200
     memory: int = 300
+    alone_factor: float = 5.0
+    alone_ms: float = 25.0
 
 
 @dataclass(frozen=True)
@@ -74,79 +80,33 @@ class Breach:
 
 # Healthy slow answers, by the definition of the 95th percentile.
 _SLOW_TAIL = 0.05
-# A fault is at least this many times what the live model has: otherwise nobody is at fault.
-_TIMES_LIVE = 3.0
-_MOST = 0.95
 # Best scores beyond this many standard deviations count as this many: one freak is no fault.
 _FARTHEST = 8.0
-# Of the normal distribution, for the logarithm of latencies.
-_Z95 = 1.645
-# A fault of everybody shows in the live model's last few answers; its long average is too slow.
-_FAST = 1.0 / 15
-# Clipped here before the logarithm, in milliseconds.
-_LEAST_MS = 1e-3
-
-
-class _Counter:
-    """A CUSUM of yes and no, against the live model's share."""
-
-    __slots__ = ("bad", "fast", "fault", "floor", "healthy", "keep", "since", "sum")
-
-    def __init__(self, *, fault: float, healthy: float, memory: int) -> None:
-        self.fault = fault
-        self.floor = self.fast = self.healthy = healthy
-        self.keep = 1.0 / memory
-        self.sum = 0.0
-        self.bad = self.since = 0
-
-    def refer(self, *, bad: bool) -> None:
-        self.healthy += self.keep * (bad - self.healthy)
-        self.fast += _FAST * (bad - self.fast)
-
-    def level(self) -> float:
-        """The live model's share, whichever of its averages excuses more."""
-        return min(max(self.healthy, self.fast, self.floor), _MOST / 2)
-
-    def add(self, *, bad: bool) -> float:
-        if not bad and self.sum <= 0.0:
-            # The usual case: nothing to forget.
-            return 0.0
-        healthy = self.level()
-        fault = min(max(self.fault, _TIMES_LIVE * healthy), _MOST)
-        share = fault / healthy if bad else (1.0 - fault) / (1.0 - healthy)
-        self.sum += math.log(share)
-        if self.sum <= 0.0:
-            self.sum = 0.0
-            self.bad = self.since = 0
-        else:
-            self.bad += bad
-            self.since += 1
-        return self.sum
-
-    def reset(self) -> None:
-        self.sum = 0.0
-        self.bad = self.since = 0
 
 
 class Guard:
-    """Watches one canary; another one gets ``reset()`` or a guard of its own."""
+    """Watches one canary; another one gets ``reset()`` or a guard of its own.
+
+    While no live model has answered ``reference`` times beside it (a live model is watched alone,
+    and so is a canary that answers everybody), it is held against itself: its latencies against
+    those it had while nothing was amiss, its best scores against the first ``reference`` different
+    ones. Errors and empty answers need no reference.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         self.limits = limits
-        self._errors = _Counter(
+        self._errors = Counter(
             fault=limits.error_share, healthy=limits.healthy_errors, memory=limits.memory
         )
-        self._slow = _Counter(fault=limits.slow_share, healthy=_SLOW_TAIL, memory=limits.memory)
-        self._empty = _Counter(
+        self._slow = Counter(fault=limits.slow_share, healthy=_SLOW_TAIL, memory=limits.memory)
+        self._empty = Counter(
             fault=limits.empty_share, healthy=limits.healthy_empty, memory=limits.memory
         )
-        self._references = 0
-        # Running mean and variance of the logarithm of the live model's latencies.
-        self._log_mean = self._log_variance = 0.0
-        # Welford's running mean and squares of the live model's best scores.
-        self._scores = 0
-        self._mean = self._squares = 0.0
+        self._live = Reference(limits.memory)
+        self._own = Reference(limits.memory)
+        # One household asked for over and over is no distribution: each score is learnt once.
+        self._learnt: set[float] = set()
         self._above = self._below = 0.0
         self._requests = 0
         self._breach: Breach | None = None
@@ -178,6 +138,8 @@ class Guard:
         for counter in (self._errors, self._slow, self._empty):
             counter.reset()
         self._above = self._below = 0.0
+        self._own = Reference(self.limits.memory)
+        self._learnt.clear()
         self._requests = 0
         self._breach = None
 
@@ -187,18 +149,11 @@ class Guard:
         self._errors.refer(bad=error)
         if error:
             return
-        self._references += 1
         self._slow.refer(bad=latency_ms > self._slow_ms)
-        step = max(1.0 / self.limits.memory, 1.0 / self._references)
-        off = math.log(max(latency_ms, _LEAST_MS)) - self._log_mean
-        self._log_mean += step * off
-        self._log_variance += step * ((1.0 - step) * off * off - self._log_variance)
+        self._live.took(latency_ms)
         self._empty.refer(bad=empty)
         if top_score is not None and math.isfinite(top_score):
-            self._scores += 1
-            gap = top_score - self._mean
-            self._mean += gap / self._scores
-            self._squares += gap * (top_score - self._mean)
+            self._live.scored(top_score)
 
     def _judge(
         self, *, error: bool, latency_ms: float, empty: bool, top_score: float | None
@@ -216,16 +171,32 @@ class Guard:
             self._count("empty", self._empty, "answers had no offers")
         if top_score is not None:
             self._shift(top_score)
+        if self._live.answers < limits.reference:
+            self._learn(latency_ms, top_score)
+
+    def _learn(self, latency_ms: float, top_score: float | None) -> None:
+        """Of the canary itself, unless something is amiss: a fault must not become the measure."""
+        if self._errors.sum > 0.0 or self._slow.sum > 0.0 or self._empty.sum > 0.0:
+            return
+        self._own.took(latency_ms)
+        if top_score is None or self._own.scores >= self.limits.reference:
+            return
+        if top_score not in self._learnt:
+            self._learnt.add(top_score)
+            self._own.scored(top_score)
 
     @property
     def _slow_ms(self) -> float:
         limits = self.limits
-        if self._references < limits.reference:
+        if self._live.answers >= limits.reference:
+            return limits.slow_factor * self._live.p95_ms()
+        if self._own.answers < limits.reference:
             return limits.slow_ms
-        p95 = math.exp(self._log_mean + _Z95 * math.sqrt(self._log_variance))
-        return limits.slow_factor * p95
+        p95 = self._own.p95_ms()
+        most = max(limits.slow_ms, limits.slow_factor * p95)
+        return min(max(limits.alone_factor * p95, limits.alone_ms), most)
 
-    def _count(self, signal: Signal, counter: _Counter, said: str) -> None:
+    def _count(self, signal: Signal, counter: Counter, said: str) -> None:
         healthy = counter.level()
         self._found(
             signal,
@@ -237,22 +208,24 @@ class Guard:
 
     def _shift(self, score: float) -> None:
         limits = self.limits
-        if self._scores < limits.reference:
+        held, whose = self._live, "the live model's"
+        if held.scores < limits.reference:
+            held, whose = self._own, "its own first ones',"
+        if held.scores < limits.reference:
             return
-        spread = math.sqrt(self._squares / (self._scores - 1))
+        spread = held.spread()
         if spread <= 0.0:
             return
-        off = min(max((score - self._mean) / spread, -_FARTHEST), _FARTHEST)
+        off = min(max((score - held.mean) / spread, -_FARTHEST), _FARTHEST)
         self._above = max(0.0, self._above + off - limits.score_shift)
         self._below = max(0.0, self._below - off - limits.score_shift)
         if max(self._above, self._below) >= limits.score_evidence:
             self._found(
                 "top_score",
                 observed=score,
-                limit=self._mean + math.copysign(limits.score_shift * spread, off),
+                limit=held.mean + math.copysign(limits.score_shift * spread, off),
                 reason=f"the canary's best scores, lately {score:.3g}, are more than "
-                f"{limits.score_shift:g} standard deviations from the live model's "
-                f"{self._mean:.3g}",
+                f"{limits.score_shift:g} standard deviations from {whose} {held.mean:.3g}",
             )
 
     def _found(self, signal: Signal, *, observed: float, limit: float, reason: str) -> None:

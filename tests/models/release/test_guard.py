@@ -117,3 +117,60 @@ def test_a_shadow_is_ignored_and_a_reset_forgets_the_canary_only() -> None:
     assert guard.breach().requests == 3
     guard.reset()
     assert guard.breach() is None
+
+
+def alone(random: chance.Random, requests: int = 1_000) -> Guard:
+    """Of a model that nobody answers beside: a live one, or a canary of everybody."""
+    guard = Guard()
+    for _ in range(requests):
+        guard.observe("canary", **healthy(random))
+    assert guard.breach() is None
+    return guard
+
+
+def test_a_million_healthy_answers_alone_give_no_breach() -> None:
+    n = 1_000_000
+    random = np.random.default_rng(6)
+    level = lfilter([1.0], [1.0, -0.98], random.normal(0.0, 0.06, n))
+    stalls = np.where(random.random(n) < 0.002, 1.0 + random.pareto(1.1, n), 1.0)
+    guard = Guard()
+    for error, latency, empty, score in zip(
+        (random.random(n) < 1e-4).tolist(),
+        (20.0 * np.exp(level) * stalls).tolist(),
+        (random.random(n) < 0.003).tolist(),
+        random.normal(2.0, 1.0, n).tolist(),
+        strict=True,
+    ):
+        guard.observe("canary", error=error, latency_ms=latency, empty=empty, top_score=score)
+    assert guard.breach() is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "fault", "typical"),
+    [
+        ("latency", {"latency_ms": lambda _: 90.0}, 10),
+        ("top_score", {"top_score": lambda r: r.gauss(9.0, 1.0)}, 10),
+        ("top_score", {"top_score": lambda r: r.gauss(-5.0, 1.0)}, 10),
+    ],
+)
+def test_a_model_alone_is_held_against_its_own_first_answers(
+    signal: str, fault, typical: int
+) -> None:
+    random = chance.Random(8)  # noqa: S311
+    guard = alone(random)
+    found = until_breach(
+        guard, lambda: healthy(random) | {name: draw(random) for name, draw in fault.items()}
+    )
+    assert found.signal == signal
+    assert found.requests <= 1_000 + typical
+    assert signal == "latency" or "its own first ones" in found.reason
+
+
+def test_one_household_asked_over_and_over_is_no_measure_of_the_others() -> None:
+    random = chance.Random(9)  # noqa: S311
+    guard = Guard()
+    for _ in range(5_000):
+        guard.observe("canary", **healthy(random) | {"top_score": 2.0})
+    for _ in range(1_000):
+        guard.observe("canary", **healthy(random) | {"top_score": random.gauss(9.0, 1.0)})
+    assert guard.breach() is None
