@@ -7,6 +7,7 @@ switched off. ``prometheus_client`` is imported where it is used: it looks at th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -37,7 +38,27 @@ def prepare_folder(parent: Path) -> Path:
         if folder.name.isdigit() and not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
     os.environ[FOLDER] = str(mine)
+    from prometheus_client import multiprocess
+
+    # An ended worker may have had this process's id.
+    multiprocess.mark_process_dead(os.getpid(), str(mine))
+    forget_ended()
     return mine
+
+
+def forget_ended() -> None:
+    """Remove the state of ended workers; what they counted stays in the sums."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return
+    from prometheus_client import multiprocess
+
+    for file in Path(folder).glob("gauge_live*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if not Path(f"/proc/{pid}").exists():
+            # Another worker may be at it.
+            with contextlib.suppress(FileNotFoundError):
+                multiprocess.mark_process_dead(int(pid), folder)
 
 
 class Metrics:
@@ -86,7 +107,8 @@ class Metrics:
         return _series().dropped
 
     def gauges(self, **values: float) -> None:
-        """State of this process, about every second."""
+        """State of this process, about every second; that of ended ones goes."""
+        forget_ended()
         for name, value in values.items():
             getattr(_series(), name).set(value)
 
