@@ -1,7 +1,7 @@
 """What the checks found last, as a small file that the service can read without the lake.
 
 The lake's ``quality.partition_status`` is the record; this is its summary per asset, replaced whole
-after every run.
+after every run. The page that shows it is open, so examples of bad values stay in the lake.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FILE = "health.json"
 # Named one by one; the rest are counted.
 NAMED_WEEKS = 5
+# What begins the examples in a reason.
+_EXAMPLES = ", e.g. "
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class AssetHealth:
         failed: How many of them failed.
         failed_weeks: The newest of those, ISO dates; empty for an asset without weeks.
         newest: Newest week that passed, ISO date; ``None`` without weeks.
-        reason: Of the newest failure; empty if none failed.
+        reason: Of the newest failure, up to its first example; empty if none failed.
     """
 
     asset: str
@@ -73,10 +75,16 @@ def summary(statuses: Iterable[PartitionStatus]) -> tuple[AssetHealth, ...]:
                 failed=len(failed),
                 failed_weeks=tuple(s.week.isoformat() for s in failed[:NAMED_WEEKS] if s.week),
                 newest=passed[0].week.isoformat() if passed and passed[0].week else None,
-                reason=failed[0].reason if failed else "",
+                reason=_without_values(failed[0].reason) if failed else "",
             )
         )
     return tuple(sorted(rows, key=lambda r: (r.failed == 0, r.asset)))
+
+
+def _without_values(reason: str) -> str:
+    """A reason up to its first example: a bad value may be a household's raw id."""
+    said, found, _ = reason.partition(_EXAMPLES)
+    return f"{said} (more: quality.partition_status)" if found else said
 
 
 def write_health(home: Path, statuses: Iterable[PartitionStatus]) -> Path:

@@ -21,6 +21,8 @@ Privacy = Literal["public", "internal", "pseudonymous", "sensitive"]
 
 # Enough to recognise the fault, few enough to read.
 EXAMPLES_PER_FAILURE = 5
+# Rules about a column itself: the example is its type or its name, nobody's value.
+_ABOUT_COLUMNS = ("dtype(", "column_in_dataframe", "column_in_schema")
 
 
 def column(
@@ -59,7 +61,15 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """One rule that rows broke."""
+    """One rule that rows broke.
+
+    Attributes:
+        column: Whose values broke it; ``*`` for the frame as a whole.
+        check: The rule.
+        rows: How many broke it.
+        examples: Values, of a public column alone: reports reach logs and pages, and a bad value
+            may be somebody's raw id.
+    """
 
     column: str
     check: str
@@ -67,8 +77,8 @@ class Failure:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.examples)
-        return f"{self.column}: {self.check} broken by {self.rows:,} row(s), e.g. {shown}"
+        shown = f", e.g. {', '.join(self.examples)}" if self.examples else ""
+        return f"{self.column}: {self.check} broken by {self.rows:,} row(s){shown}"
 
 
 @dataclass(frozen=True)
@@ -180,20 +190,28 @@ def validate(frame: pl.DataFrame, contract: Contract) -> ContractReport:
         return ContractReport(
             table=contract.table,
             rows=frame.height,
-            failures=_failures(cases),
+            failures=_failures(cases, contract),
             bad_partitions=_bad_partitions(frame, cases, contract.partition_column),
         )
     return ContractReport(table=contract.table, rows=frame.height)
 
 
-def _failures(cases: pl.DataFrame) -> tuple[Failure, ...]:
+def _failures(cases: pl.DataFrame, contract: Contract) -> tuple[Failure, ...]:
+    public = {c.name for c in contract.columns if c.privacy == "public"}
     grouped = (
         cases.with_columns(pl.col("failure_case").cast(pl.String), pl.col("column").fill_null("*"))
         .group_by("column", "check", maintain_order=True)
         .agg(pl.len().alias("rows"), pl.col("failure_case").head(EXAMPLES_PER_FAILURE))
     )
     return tuple(
-        Failure(column=c, check=k, rows=n, examples=tuple(str(e) for e in examples))
+        Failure(
+            column=c,
+            check=k,
+            rows=n,
+            examples=tuple(str(e) for e in examples)
+            if c in public or k.startswith(_ABOUT_COLUMNS)
+            else (),
+        )
         for c, k, n, examples in grouped.select("column", "check", "rows", "failure_case").rows()
     )
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from checks.contracts.contract import EXAMPLES_PER_FAILURE, Contract, column, validate
+from checks.contracts.decisions import EVENTS
 from checks.contracts.quarantine import QUARANTINE
 from checks.contracts.raw import BASKET_LINES, CAMPAIGNS, PRODUCTS, RAW
 from checks.contracts.registry import CONTRACTS, contract_of
@@ -92,12 +93,24 @@ def test_every_broken_rule_is_reported_at_once() -> None:
     assert report.bad_partitions == (str(FIRST), str(SECOND))
 
 
-def test_examples_are_few() -> None:
-    many = pl.concat([sales(units=[-1, -2, -3])] * 40)
+def test_examples_are_few_and_only_of_public_columns() -> None:
+    many = pl.concat([sales(units=[-1, -2, -3], store_id=[""] * 3)] * 40)
     report = validate(many, Contract("test.sales", Sales, "team:test"))
-    (failure,) = report.failures
-    assert failure.rows == 120
-    assert len(failure.examples) == EXAMPLES_PER_FAILURE
+    failures = {f.column: f for f in report.failures}
+    assert failures["store_id"].rows == failures["units"].rows == 120
+    assert len(failures["store_id"].examples) == EXAMPLES_PER_FAILURE
+    assert failures["units"].examples == ()
+    assert str(failures["units"]).endswith("broken by 120 row(s)")
+
+
+def test_a_raw_household_id_is_in_no_report() -> None:
+    raw = "RAW-HOUSEHOLD-4711"
+    frame = EVENTS.empty()
+    row = {c: [raw if c == "household_id" else None] for c in frame.columns}
+    report = validate(pl.DataFrame(row, schema=frame.schema), EVENTS)
+    assert "household_id" in {f.column for f in report.failures}
+    assert raw not in str(report)
+    assert raw not in repr(report)
 
 
 @pytest.mark.parametrize(

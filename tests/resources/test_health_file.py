@@ -43,6 +43,14 @@ def test_what_failed_comes_first_with_its_newest_reason() -> None:
     assert (rows[1].newest, rows[1].failed) == (None, 0)
 
 
+def test_no_bad_value_gets_to_the_open_page() -> None:
+    reason = "raw.b: household_id: str_length broken by 3 row(s), e.g. RAW; 1; units: ge, e.g. -1"
+    (row,) = summary([state("raw.b", date(2017, 1, 9), reason)])
+    assert row.reason == (
+        "raw.b: household_id: str_length broken by 3 row(s) (more: quality.partition_status)"
+    )
+
+
 def test_it_is_read_back_as_written(tmp_path: Path) -> None:
     assert read_health(tmp_path) is None
     write_health(tmp_path, STATES)
