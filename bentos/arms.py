@@ -199,6 +199,7 @@ def build(
     canary = released("canary", releases.canary)
     same = before is not None and _tag(before.live) == _tag(live)
     guard = before.guard if before is not None and same else Guard()
+    watched = before.live_guard if before is not None else Guard()
     if before is not None and same and _tag(before.canary) != _tag(canary):
         guard.reset()
     serving = Serving(
@@ -210,7 +211,7 @@ def build(
         percent=(releases.canary.percent or 0.0) if releases.canary and canary else 0.0,
         release=head,
         guard=guard,
-        live_guard=before.live_guard if before is not None and same else Guard(),
+        live_guard=watched if same else watched.heir(),
     )
     models.keep_only({_tag(a) for a in _all(serving)})
     return serving, refusals

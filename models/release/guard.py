@@ -143,6 +143,15 @@ class Guard:
         self._requests = 0
         self._breach = None
 
+    def heir(self) -> Guard:
+        """For the model that follows this one: held against its latencies from the first answer.
+
+        Its scores are its own: another model has another scale.
+        """
+        made = Guard(self.limits)
+        made._own = self._own.latencies()
+        return made
+
     def _refer(
         self, *, error: bool, latency_ms: float, empty: bool, top_score: float | None
     ) -> None:

@@ -69,6 +69,13 @@ class Reference:
         # Welford's running mean and squares of best scores.
         self.mean = self.squares = 0.0
 
+    def latencies(self) -> Reference:
+        """The same latencies, and no scores."""
+        made = Reference(self.memory)
+        made.answers = self.answers
+        made.log_mean, made.log_variance = self.log_mean, self.log_variance
+        return made
+
     def took(self, latency_ms: float) -> None:
         self.answers += 1
         step = max(1.0 / self.memory, 1.0 / self.answers)

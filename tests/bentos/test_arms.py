@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bentos.engine import Engine
-from bentos.guard import COLD_MS
+from bentos.guard import COLD_MS, Trip
 from bentos.ranked import Ranked
 from bentos.ranker_model import RankerModel, read_booster
 from bentos.schemas import RankOffersRequest
@@ -429,3 +429,49 @@ def test_only_a_cold_memory_is_excused_and_only_so_much(
     assert engine.watch.excused_ms(engine.serving, quick) == 4.0
     unanswered = Ranked(None, None, np.arange(1), said)
     assert engine.watch.excused_ms(engine.serving, unanswered) == 0.0
+
+
+def test_a_live_release_whose_scores_shift_gives_way(
+    world: World, models: dict[str, RankerModel]
+) -> None:
+    world.publish()
+    world.step(CANARY, "live")
+    engine = world.engine(models=models)
+
+    def saw(latency_ms: float, top_score: float) -> Trip | None:
+        return engine.watch.saw(
+            engine.serving,
+            "live",
+            failed=None,
+            latency_ms=latency_ms,
+            empty=False,
+            top_score=top_score,
+        )
+
+    world.step(LIVE, "live")
+    engine.refresh()
+    scores = np.random.default_rng(1).normal(2.0, 1.0, 300).tolist()
+    assert [trip for score in scores if (trip := saw(1.0, score))] == []
+    found = [trip for score in scores[:20] if (trip := saw(1.0, 50.0 + score))]
+    assert [trip.breach.signal for trip in found] == ["top_score"]
+
+
+def test_a_live_release_is_held_against_the_latencies_of_the_one_before(
+    world: World, models: dict[str, RankerModel]
+) -> None:
+    world.publish()
+    world.step(LIVE, "live")
+    engine = world.engine(models=models)
+    for _ in range(300):
+        engine.serving.live_guard.observe(
+            "canary", error=False, latency_ms=1.0, empty=False, top_score=None
+        )
+    world.step(CANARY, "live")
+    engine.refresh()
+    assert engine.serving.live.model.version == CANARY
+    for _ in range(20):
+        engine.watch.saw(
+            engine.serving, "live", failed=None, latency_ms=90.0, empty=False, top_score=1.0
+        )
+    assert engine.watch.last is not None
+    assert engine.watch.last.breach.signal == "latency"

@@ -174,3 +174,13 @@ def test_one_household_asked_over_and_over_is_no_measure_of_the_others() -> None
     for _ in range(1_000):
         guard.observe("canary", **healthy(random) | {"top_score": random.gauss(9.0, 1.0)})
     assert guard.breach() is None
+
+
+def test_who_follows_is_held_against_the_latencies_before_and_its_own_scores() -> None:
+    random = chance.Random(10)  # noqa: S311
+    heir = alone(random).heir()
+    for _ in range(1_000):
+        heir.observe("canary", **healthy(random) | {"top_score": random.gauss(1e6, 1.0)})
+    assert heir.breach() is None
+    slow = alone(random).heir()
+    assert until_breach(slow, lambda: healthy(random) | {"latency_ms": 90.0}).requests <= 10
