@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -26,6 +26,8 @@ from typing import Any
 _ROOMS = ("models", "checks")
 # Contracts say what a table holds, not how it is made; each asset hashes its own contract.
 _NOT_CODE = "checks.contracts"
+# `assets.room.module`: what stands higher is how assets are made, not what they do.
+_ASSET_DEPTH = 2
 
 
 def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
@@ -38,26 +40,23 @@ def code_version(function: Callable, *, extra: Iterable[str] = ()) -> str:
         function: The asset's function.
         extra: Further text the result depends on, such as the contract's schema.
     """
-    package = function.__module__
     modules: set[str] = set()
     trees: dict[str, str] = {}
     waiting: list[Any] = [function]
     while waiting:
-        piece = _piece(waiting.pop(), package)
+        piece = _piece(waiting.pop())
         if piece is None or piece.name in trees:
             continue
         trees[piece.name] = piece.text
-        targets = piece.targets
-        if piece.own:
-            waiting += sorted(piece.names)
-            targets = [*targets, *_imported(package, piece.names)]
-        for target in targets:
+        waiting += [(piece.module, name) for name in sorted(piece.names)]
+        for target in [*piece.targets, *_imported_modules(piece.module, piece.names)]:
             home = target.__name__ if isinstance(target, ModuleType) else _module_of(target)
-            if home and (_is_ours(home) or _is_beside(home, package)):
+            if home and (_is_ours(home) or _is_beside(home, function.__module__)):
                 modules |= _closure(home)
-            elif inspect.isfunction(target) and home == package:
+            elif inspect.isfunction(target) and home == function.__module__:
                 # A function beside the asset's own does part of its work.
                 waiting.append(target)
+        waiting += _imported_names(piece.module, piece.names)
     digest = hashlib.sha256()
     for name in sorted(trees):
         digest.update(trees[name].encode())
@@ -73,35 +72,40 @@ class _Piece:
     """Code that a version is made of.
 
     Attributes:
+        module: Where it stands.
         name: Of the function, class or constant, its module's before it.
         text: Normalised.
         names: Names it reads.
-        targets: What some of them stand for.
-        own: Whether it stands in the asset's own module.
+        targets: What some of them stand for, where that is known already.
     """
 
+    module: str
     name: str
     text: str
     names: set[str]
     targets: list[object]
-    own: bool
 
 
-def _piece(each: Any, package: str) -> _Piece | None:
-    """A function, or what a name of the asset's own module stands for; None for other names."""
-    if isinstance(each, str):
-        found = _own_names(package).get(each)
+def _piece(each: Any) -> _Piece | None:
+    """A function, or a module and a name of it; None for a name that it does not define."""
+    if isinstance(each, tuple):
+        module, name = each
+        found = _own_names(module).get(name)
         if found is None:
             return None
-        return _Piece(f"{package}.{each}", _normalised(found), _read_names(found), [], own=True)
+        return _Piece(module, f"{module}.{name}", _normalised(found), _read_names(found), [])
     function = inspect.unwrap(each)
     text, names = _text_and_names(function)
+    name = function.__qualname__
+    if name.endswith("<lambda>"):
+        # A module's lambdas have one name.
+        name += hashlib.sha256(text.encode()).hexdigest()
     return _Piece(
-        name=f"{function.__module__}.{function.__qualname__}",
+        module=function.__module__,
+        name=f"{function.__module__}.{name}",
         text=text,
         names=names,
         targets=_reached(function, names),
-        own=function.__module__ == package,
     )
 
 
@@ -153,25 +157,47 @@ def _own_names(module: str) -> Mapping[str, ast.Module]:
     return found
 
 
-def _imported(module: str, names: Iterable[str]) -> list[ModuleType]:
-    """Modules that some names of a module were imported from, or are."""
+def _from_imports(module: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Module and attribute behind the names that a module took by ``from ... import``."""
     tree = _source(module)
     wanted = set(names)
-    found: set[str] = set()
     for statement in tree.body if tree else ():
         if isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
             for alias in statement.names:
                 if (alias.asname or alias.name) in wanted:
-                    inner = f"{statement.module}.{alias.name}"
-                    known = _is_ours(inner) and _is_module(inner)
-                    found.add(inner if known else statement.module)
+                    yield statement.module, alias.name
+
+
+def _imported_modules(module: str, names: Iterable[str]) -> list[ModuleType]:
+    """Modules of the pure rooms that some names of a module were imported from, or are."""
+    found: set[str] = set()
+    for source, name in _from_imports(module, names):
+        if _is_ours(source) or source in _ROOMS:
+            inner = f"{source}.{name}"
+            found.add(inner if _is_module(inner) else source)
     return [sys.modules[name] for name in sorted(found) if name in sys.modules]
+
+
+def _imported_names(module: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """What some names of a module are in another module of assets: its function does the work."""
+    return sorted(
+        (source, name)
+        for source, name in _from_imports(module, names)
+        if source.startswith("assets.") and source.count(".") == _ASSET_DEPTH
+    )
 
 
 def _bytecode(code: CodeType) -> str:
     # A code object inside another shows where it lies, which differs from process to process.
-    constants = [_bytecode(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    constants = [_bytecode(c) if isinstance(c, CodeType) else _told(c) for c in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))
+
+
+def _told(constant: object) -> str:
+    # The order of a set differs from process to process.
+    if isinstance(constant, frozenset):
+        return repr(sorted(map(repr, constant)))
+    return repr(constant)
 
 
 def _reached(function: Any, names: set[str]) -> list[object]:

@@ -241,6 +241,7 @@ def test_versions_are_the_same_in_every_process() -> None:
         from assets.lake_asset import CODE_KEY
         print(sorted((str(k), a.metadata_by_key[k][CODE_KEY]) for a in RAW_TABLES for k in a.keys))
         print(code_version(lambda x: [y for y in x]))
+        print(code_version(lambda x: x in {"alpha", "beta", "gamma"}))
         """
     found = {
         subprocess.run(
@@ -287,3 +288,16 @@ def test_modules_of_its_package_and_templates_they_name_count(code: Synthetic) -
     template.write_text("other")
     versions.append(version())
     assert len(set(versions)) == 3
+
+
+def test_what_another_room_of_assets_does_for_it_counts() -> None:
+    from assets.governance.code_version import _from_imports, _imported_names
+
+    names = {"probabilities", "ranker_feature_hash", "lake_asset", "start_of_week"}
+    assert _imported_names("assets.serving.offers", names) == [
+        ("assets.evaluation.systems", "probabilities"),
+        ("assets.training.offer_ranker", "ranker_feature_hash"),
+    ]
+    assert ("assets.lake_asset", "lake_asset") in list(
+        _from_imports("assets.serving.offers", names)
+    )
