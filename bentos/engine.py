@@ -19,7 +19,7 @@ from bentos.arms import Serving
 from bentos.clock import age_days, utc_now
 from bentos.decision_log import DecisionLog, DecisionLogError, LogLimits
 from bentos.follower import Follower
-from bentos.found import find
+from bentos.found import EVERYBODY, find
 from bentos.guard import Trip, Watch
 from bentos.metrics import Metrics
 from bentos.ranked import offers_of, rank
@@ -70,10 +70,7 @@ class Engine:
         self.serving: Serving | None = None
         self.problems: dict[str, str] = {}
         self.metrics = Metrics()
-        self.log = DecisionLog(
-            settings.decisions_dir,
-            LogLimits.of(settings),
-        )
+        self.log = DecisionLog(settings.decisions_dir, LogLimits.of(settings))
         self.shadow = Shadow(self.log, self.metrics)
         self.watch = Watch()
         self.fallbacks: Counter[Fallback] = Counter()
@@ -238,6 +235,8 @@ class Engine:
             "empty": not offers,
             # In the order of the snapshot's rows, so that a replay compares one to one.
             "candidates": serving.snapshot.product_ids(candidates),
+            # Whose they are: a failed model hides why in ``fallback``.
+            "rows": "popular" if model is None or owner == EVERYBODY else "own",
             "scores": ranked.scores,
             "ranking": [offer["product_id"] for offer in offers],
             "probabilities": [offer["probability"] for offer in offers],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 
 from bentos.ranker_model import ModelError, RankerModel
 from models.serving.log_rows import feature_rows
@@ -133,7 +134,7 @@ def _candidates(row: Mapping[str, Any], snapshot: Snapshot) -> Candidates:
             source_codes=np.zeros(len(features), dtype=np.int16),
             features=features,
         )
-    if row["fallback"] == "unknown_household":
+    if _rows_of(row) == "popular":
         return snapshot.popular
     candidates = snapshot.lookup(row["household_id"])
     if candidates is None:
@@ -141,6 +142,14 @@ def _candidates(row: Mapping[str, Any], snapshot: Snapshot) -> Candidates:
             f"snapshot {snapshot.manifest.version} has no candidates of the household"
         )
     return candidates
+
+
+def _rows_of(row: Mapping[str, Any]) -> str:
+    """Whose rows were ranked: everybody's (``popular``) or the household's own."""
+    rest = orjson.loads(row["rest"]) if row.get("rest") else {}
+    # Lines of before this was logged say it only where no model failed.
+    before = "popular" if row["fallback"] == "unknown_household" else "own"
+    return str(rest.get("rows", before))
 
 
 def _differences(

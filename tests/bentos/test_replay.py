@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bentos.engine import Engine
+from bentos.ranked import rank
 from bentos.replay import Replay, Replayed
 from bentos.schemas import RankOffersRequest
 from checks.contracts.decisions import DECISIONS
@@ -68,6 +69,23 @@ def test_every_kind_of_answer_is_the_same_again(service: TinyService, engine: En
     found = replayed(service, *rows)
     assert [r.outcome for r in found] == ["same"] * 3
     assert [r.scores for r in found] == [len(r["candidates"]) for r in rows]
+
+
+def test_an_answer_after_a_failed_model_is_the_same_again(
+    service: TinyService, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_failed(*args: Any) -> Any:
+        return rank(*args)[0], "ValueError: the canary failed"
+
+    monkeypatch.setattr("bentos.engine.rank", first_failed)
+    for household in ("stranger", "1"):
+        ask(engine, household)
+    rows = decided(service)
+    assert [r["fallback"] for r in rows] == ["model_error"] * 2
+    assert [r.outcome for r in replayed(service, *rows)] == ["same", "same"]
+    # A line of before it was logged whose rows were ranked.
+    (found,) = replayed(service, rows[0] | {"rest": None, "fallback": "unknown_household"})
+    assert found.outcome == "same"
 
 
 def test_what_differs_is_named(service: TinyService, engine: Engine) -> None:
