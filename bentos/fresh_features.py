@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,15 +18,14 @@ import orjson
 
 from bentos.clock import utc_now
 from bentos.event_schemas import BasketLine, EventReply, naive_utc
-from bentos.fresh_view import View, any_fresh, make_row
+from bentos.fresh_view import View, any_fresh, belong, make_row
 from bentos.settings import ServingSettings
 from models.calendar import end_of_week
 from models.ranking.fresh import as_of_after, fresh_examples
 from models.ranking.household_plans import HouseholdPlans
-from models.serving.snapshot import Candidates, Snapshot, SnapshotManifest
-from resources.decision_files import remove_old
-from resources.event_log import EventLog
-from resources.online_history import HistoryManifest, open_history
+from models.serving.snapshot import Candidates, Snapshot
+from resources.event_log import EventLog, EventLogError
+from resources.online_history import open_history
 from resources.online_snapshot import SnapshotError
 
 logger = logging.getLogger("liftgraph.serving")
@@ -34,6 +34,8 @@ logger = logging.getLogger("liftgraph.serving")
 FUTURE_MINUTES = 5
 # Households that are made anew before a new snapshot answers; the rest follow beside the requests.
 MADE_AT_ONCE = 100
+TEND_SECONDS = 600.0
+_EVER = datetime.fromisoformat("0001-01-01")
 
 
 class EventTimeError(ValueError):
@@ -56,7 +58,20 @@ class FreshFeatures:
         self._making = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.problem: str | None = None
+        self._next_tend = 0.0
+        self._problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps events from being counted, all of it; None when nothing does."""
+        failed = self._view.failed if self._view else {}
+        households = (
+            f"events of {len(failed)} household(s) are not counted yet: their rows cannot be made "
+            "(the service's log has each error); they are tried again, and answered as before"
+            if failed
+            else None
+        )
+        return "; ".join(p for p in (self._problem, self._log.problem, households) if p) or None
 
     @property
     def rows(self) -> int:
@@ -91,8 +106,13 @@ class FreshFeatures:
                 return
             view = self._open(snapshot)
             if view is not None:
-                self._take(self._log.news())
-                self._forget(before=min(self._view.known_at, view.known_at) if self._view else None)
+                try:
+                    self._take(self._log.news())
+                except EventLogError as error:
+                    # The snapshot answers; the thread takes them up when they can be read.
+                    self._problem = f"events are not counted: {error}"
+                before = self._view.known_at if self._view else view.known_at
+                self._forget(before=min(before, view.known_at))
                 view.waiting = dict.fromkeys(
                     h for h, events in self._events.items() if any_fresh(events, view.known_at)
                 )
@@ -166,19 +186,25 @@ class FreshFeatures:
                 self._make_waiting(self._view, most=most)
 
     def tend(self) -> None:
-        """Remove old files of the log that are ingested."""
-        remove_old(self._settings.household_events_dir, keep_days=self._settings.log_keep_days)
+        """Close files of the log that are old enough, and remove older ones that are ingested."""
+        self._log.tend(keep_days=self._settings.log_keep_days)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self.catch_up()
                 self._prepare(utc_now())
-                self.problem = None if self._view is not None else self.problem
+                if time.monotonic() >= self._next_tend:
+                    self._next_tend = time.monotonic() + TEND_SECONDS
+                    self.tend()
+                self._problem = None if self._view is not None else self._problem
             except Exception as error:  # the thread must go on
                 logger.exception("events could not be followed")
-                self.problem = f"events could not be followed ({error}); it is tried again"
-            self._stop.wait(0.0 if self.waiting else self._settings.event_poll_seconds)
+                self._problem = f"events could not be followed ({error}); it is tried again"
+            due = self._view is not None and self._view.due(time.monotonic())
+            self._stop.wait(
+                0.0 if due and self._problem is None else self._settings.event_poll_seconds
+            )
 
     def _prepare(self, now: datetime) -> None:
         """Plan for the hour that has begun: planning takes longer than a household does."""
@@ -195,16 +221,16 @@ class FreshFeatures:
         try:
             history = open_history(self._settings.online_history_dir)
         except SnapshotError as error:
-            self.problem = f"events are logged but not counted: {error}"
+            self._problem = f"events are logged but not counted: {error}"
             return None
-        if not _belong(history.manifest, manifest):
-            self.problem = (
+        if not belong(history.manifest, manifest):
+            self._problem = (
                 f"events are logged but not counted: history {history.manifest.version} does not "
                 f"belong to snapshot {manifest.version}; materialise serving.online_history and "
                 "serving.online_snapshot"
             )
             return None
-        self.problem = None
+        self._problem = None
         facts = history.facts.warm()
         view = View(
             version=manifest.version,
@@ -224,25 +250,36 @@ class FreshFeatures:
 
     def _take(self, records: Iterable[dict[str, Any]]) -> None:
         for record in records:
-            household = record["household_id"]
+            try:
+                household = record["household_id"]
+                fresh = any_fresh([record], self._view.known_at if self._view else _EVER)
+            except (KeyError, TypeError, ValueError):
+                # Nobody was answered for it: the service writes no such event.
+                logger.exception("an event of the log has not the content of one")
+                continue
             self._events.setdefault(household, []).append(record)
-            if self._view is not None and any_fresh([record], self._view.known_at):
+            if self._view is not None and fresh:
                 self._view.waiting[household] = None
 
-    def _forget(self, *, before: datetime | None) -> None:
+    def _forget(self, *, before: datetime) -> None:
         """Let events go that neither this snapshot nor the one before counts."""
-        if before is None:
-            return
         kept = {h: [r for r in rs if any_fresh([r], before)] for h, rs in self._events.items()}
         self._events = {h: records for h, records in kept.items() if records}
 
     def _make_waiting(self, view: View, *, most: int) -> None:
-        for household in list(view.waiting)[:most]:
+        for household in view.due(time.monotonic())[:most]:
             self._make(view, household)
 
     def _make(self, view: View, household: str) -> None:
+        """Make a row, or leave the one before and try again later: others must not wait for it."""
+        try:
+            row = make_row(view, household, self._events.get(household, ()))
+        except Exception:
+            view.fail(household, time.monotonic())
+            logger.exception("the row of household %s could not be made", household)
+            return
         view.waiting.pop(household, None)
-        row = make_row(view, household, self._events.get(household, ()))
+        view.failed.pop(household, None)
         if row is None:
             view.rows.pop(household, None)
         else:
@@ -256,11 +293,3 @@ class FreshFeatures:
             latest = min(latest, end_of_week(coming, time_zone=self._settings.time_zone))
         if max(naive_utc(line.sold_at) for line in lines) >= latest:
             raise EventTimeError(f"sold in the future: sales are before {latest} UTC")
-
-
-def _belong(history: HistoryManifest, snapshot: SnapshotManifest) -> bool:
-    return (history.as_of, history.known_at, history.feature_set_hash) == (
-        snapshot.as_of,
-        snapshot.known_at,
-        snapshot.feature_set_hash,
-    )

@@ -15,7 +15,12 @@ from models.ranking.household_plans import HouseholdPlans
 from models.ranking.inputs import FEATURES
 from models.ranking.line_store import LINE_COLUMNS, LINE_SCHEMA
 from models.ranking.week_facts import WeekFacts
-from models.serving.snapshot import Candidates, feature_matrix
+from models.serving.snapshot import Candidates, SnapshotManifest, feature_matrix
+from resources.online_history import HistoryManifest
+
+# A household whose row cannot be made is tried again after this, doubled each time.
+AGAIN_SECONDS = 1.0
+LONGEST_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,19 @@ class FreshRow:
     known_at: datetime
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A household whose row could not be made.
+
+    Attributes:
+        times: How often, in a row.
+        again: When it is tried again, ``time.monotonic`` seconds.
+    """
+
+    times: int
+    again: float
+
+
 @dataclass
 class View:
     """Fresh rows of one snapshot."""
@@ -43,6 +61,17 @@ class View:
     source_codes: dict[str, int]
     rows: dict[str, FreshRow] = field(default_factory=dict)
     waiting: dict[str, None] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+
+    def fail(self, household: str, now: float) -> None:
+        """Leave a household alone for a while, twice as long each time."""
+        times = self.failed[household].times + 1 if household in self.failed else 1
+        pause = min(AGAIN_SECONDS * 2 ** min(times - 1, 20), LONGEST_SECONDS)
+        self.failed[household] = Failed(times, now + pause)
+
+    def due(self, now: float) -> list[str]:
+        """Households that wait and are not to be left alone for now, oldest first."""
+        return [h for h in self.waiting if h not in self.failed or self.failed[h].again <= now]
 
 
 def make_row(view: View, household: str, events: Iterable[dict[str, Any]]) -> FreshRow | None:
@@ -95,4 +124,13 @@ def any_fresh(events: Iterable[dict[str, Any]], since: datetime) -> bool:
         datetime.fromisoformat(line["sold_at"]) >= since
         for event in events
         for line in event["lines"]
+    )
+
+
+def belong(history: HistoryManifest, snapshot: SnapshotManifest) -> bool:
+    """Whether a history holds what a snapshot's rows were made of."""
+    return (history.as_of, history.known_at, history.feature_set_hash) == (
+        snapshot.as_of,
+        snapshot.known_at,
+        snapshot.feature_set_hash,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,6 +17,7 @@ from bentos.app import build_app, use_engine
 from bentos.engine import Engine
 from bentos.event_schemas import BasketLine
 from bentos.fresh_features import EventTimeError, FreshFeatures
+from bentos.fresh_view import FreshRow, View, make_row
 from bentos.schemas import RankOffersRequest
 from models.ranking.fresh import as_of_after
 from resources.api_keys import add_key
@@ -197,13 +199,11 @@ def test_a_newer_snapshot_drops_what_it_holds(service: TinyService, engine: Engi
     accept(engine.fresh, "e1", bought())
     accept(engine.fresh, "e2", bought("p22", "n2", sold_at=SOLD + timedelta(days=2)))
     service.publish(known_at=SOLD + timedelta(days=1), data_snapshot="2")
-    engine.follower._next_snapshot = 0.0
     engine.refresh()
     # The first event is the snapshot's; of the second the next answer still knows.
     late = bought("p22", "n2", sold_at=SOLD + timedelta(days=2))
     assert products(ask(engine)) == expected(service, HOUSEHOLDS[0], late)
     service.publish(known_at=SOLD + timedelta(days=5), data_snapshot="3")
-    engine.follower._next_snapshot = 0.0
     engine.refresh()
     assert engine.fresh is not None
     assert engine.fresh.rows == 0
@@ -228,6 +228,66 @@ def test_without_its_history_a_snapshot_answers_and_events_wait(service: TinySer
     other = service.engine()
     assert "does not belong to snapshot" in other.status().problems[0]
     other.close()
+
+
+def test_one_household_that_cannot_be_made_stops_nothing(
+    service: TinyService, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [HOUSEHOLDS[0]]
+
+    def made(view: View, household: str, events: Iterable[dict[str, Any]]) -> FreshRow | None:
+        if household in bad:
+            raise ValueError("poison")
+        return make_row(view, household, events)
+
+    accept(engine.fresh, "e1", bought())
+    accept(engine.fresh, "e2", bought(), household=HOUSEHOLDS[1])
+    monkeypatch.setattr("bentos.fresh_features.make_row", made)
+    reply = accept(engine.fresh, "e3", bought("p22", "n2"))
+    assert reply["lines"] == 1
+    # A start, and a swap in the process that runs, both with a household that fails.
+    other = service.engine()
+    service.publish(data_snapshot="2")
+    engine.refresh()
+    for one in (other, engine):
+        assert one.serving is not None
+        assert one.problems == {}
+        assert one.fresh is not None
+        assert (one.fresh.rows, one.fresh.waiting) == (1, 1)
+        assert "1 household(s) are not counted yet" in (one.fresh.problem or "")
+    assert engine.serving is not None
+    assert engine.serving.snapshot.manifest.data_snapshot == "2"
+    bad.clear()
+    assert engine.fresh is not None
+    engine.fresh.catch_up(most=10)
+    assert engine.fresh.waiting == 1  # left alone for a second
+    monkeypatch.setattr("bentos.fresh_view.AGAIN_SECONDS", 0.0)
+    assert engine.fresh._view is not None
+    engine.fresh._view.fail(HOUSEHOLDS[0], 0.0)
+    engine.fresh.catch_up(most=10)
+    assert (engine.fresh.waiting, engine.fresh.problem) == (0, None)
+    assert products(ask(engine)) == expected(service, HOUSEHOLDS[0], bought(), bought("p22", "n2"))
+    other.close()
+
+
+def test_a_bad_line_of_the_log_stops_no_event(service: TinyService, engine: Engine) -> None:
+    accept(engine.fresh, "e1", bought())
+    (path,) = service.settings.household_events_dir.glob("*.open")
+    with path.open("ab") as file:
+        file.write(b'\0\0\n{"event_id": "x", "digest": "d"}\n')
+    accept(engine.fresh, "e2", bought("p22", "n2"))
+    both = expected(service, HOUSEHOLDS[0], bought(), bought("p22", "n2"))
+    assert products(ask(engine)) == both
+    assert "1 line(s) that are no events" in engine.status().problems[0]
+
+
+def test_what_a_first_snapshot_holds_is_not_kept(service: TinyService, engine: Engine) -> None:
+    accept(engine.fresh, "e1", bought(sold_at=INSTANT - timedelta(days=1)))
+    accept(engine.fresh, "e2", bought(), household=HOUSEHOLDS[1])
+    fresh = FreshFeatures(service.settings)
+    fresh.follow(open_snapshot(service.settings.online_dir))
+    assert list(fresh._events) == [HOUSEHOLDS[1]]
+    fresh.tend()
 
 
 def test_sales_of_the_future_are_refused(engine: Engine) -> None:
