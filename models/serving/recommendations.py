@@ -11,7 +11,7 @@ import polars as pl
 from models.actions.candidates import MODEL_ONLY
 from models.actions.reasons import reason
 from models.actions.settings import Limits
-from models.actions.store_budget import affordable_tests, store_plan
+from models.actions.store_budget import affordable_tests, beside_tests, store_plan
 from models.actions.weekly import ACTION, CONTROL, EXPLORED, TREATED
 from models.serving.action_snapshot import ActionSnapshot
 
@@ -100,7 +100,10 @@ def _within(
     """Actions planned anew under the budget, and the tests that what is left pays for."""
     rows: list[dict[str, Any]] = []
     if candidates is not None and chosen["kind"].is_in([ACTION, EXPLORED]).any():
-        made = store_plan(candidates, snapshot.settings.limits, store_id=store_id, budget=budget)
+        # Tests stand as they are planned: another action of their product would spoil them.
+        tested = chosen.filter(pl.col("kind").is_in([TREATED, CONTROL]))
+        free, limits = beside_tests(candidates, snapshot.settings.limits, tested, store_id=store_id)
+        made = store_plan(free, limits, store_id=store_id, budget=budget)
         # Nothing in it is drawn at random: it is certain.
         told = {"kind": ACTION, "propensity": 1.0, "test_weeks": None, "test_stores": None}
         rows = [r | told | {"reasons": reason(r).split("; ")} for r in made.rows.to_dicts()]
