@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("liftgraph.actions")
 
+# After a snapshot could not be read.
+AGAIN_SECONDS = 1.0
 # Deeper than most the model has learned from.
 DEEP_DISCOUNT = 0.5
 NONE, SOME = "0", "some"
@@ -62,6 +65,7 @@ class ActionDesk:
         self._settings = settings
         self._lock = threading.Lock()
         self._seen: PointerStamp | None = None
+        self._again = 0.0
         self._desk: Desk | None = None
         self.problem: str | None = None
 
@@ -71,7 +75,7 @@ class ActionDesk:
         stamp = pointer_stamp(root)
         if stamp is None:
             self.problem = f"there is no action snapshot in {root}: {_REMEDY}"
-        if stamp is None or stamp == self._seen:
+        if stamp is None or stamp == self._seen or time.monotonic() < self._again:
             return self._desk
         with self._lock:
             if stamp != self._seen:
@@ -84,7 +88,10 @@ class ActionDesk:
         Raises:
             BudgetError: What was promised costs more than the budget.
         """
-        desk = self.current()
+        return self.recommended(self.current(), request)
+
+    def recommended(self, desk: Desk | None, request: RecommendActionsRequest) -> dict[str, Any]:
+        """As ``recommend_actions``, from a snapshot that the caller goes on with."""
         fallback, note = self._action_fallback(desk, request)
         made = Recommended(actions=(), considered=(), cost=0.0, replanned=False)
         if desk is not None and fallback in {None, "stale_plan"}:
@@ -157,9 +164,13 @@ class ActionDesk:
         try:
             version, files = read_version(self._settings.action_snapshot_dir)
             snapshot = read_files(files)
-        except (SnapshotError, ValueError) as error:
+        except (SnapshotError, ValueError, OSError) as error:
             self.problem = f"action snapshot refused: {error}; {_REMEDY}"
             logger.error("%s", self.problem)  # noqa: TRY400 - the message is the whole story
+            if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+                # The disk may do better next time; what is damaged will not.
+                self._again = time.monotonic() + AGAIN_SECONDS
+                return
         else:
             self._desk = Desk(
                 version=version,

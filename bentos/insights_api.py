@@ -178,10 +178,12 @@ def _card(engine: Engine, template: str, values: dict[str, Any], status: int = 2
 def _store_card(desks: Desks, store_id: str) -> dict[str, Any]:
     started = time.perf_counter()
     desk = desks.desk()
-    told = desk.recommend_actions(
-        RecommendActionsRequest(store_id=store_id, week_start=None, budget=None, k=SHOWN_ACTIONS)
-    )
+    # Taken once: the plan and the weeks beside it are of one snapshot.
     current = desk.current()
+    told = desk.recommended(
+        current,
+        RecommendActionsRequest(store_id=store_id, week_start=None, budget=None, k=SHOWN_ACTIONS),
+    )
     weeks = current.snapshot.weeks.get(store_id) if current is not None else None
     rows = told["actions"] or told["considered"]
     return {

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from bentos import problems
+from bentos.action_desk import ActionDesk
 from bentos.action_schemas import RecommendActionsReply, WhatIfReply
 from bentos.actions_api import Desks, router
 from bentos.decision_log import DecisionLog
@@ -241,6 +242,25 @@ def test_without_a_snapshot_answers_are_flagged_until_one_is_published(tmp_path:
         action_world.publish_again(home / "actions", newer)
         again = client.post("/recommend_actions", json=ASK).json()
         assert again["snapshot_version"] == version
+
+
+def test_a_snapshot_that_could_not_be_read_once_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action_world.publish(tmp_path / "home" / "actions")
+    monkeypatch.setattr("bentos.action_desk.AGAIN_SECONDS", 0.0)
+    desk = ActionDesk(ServingSettings(home=tmp_path / "home"))
+    real = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        monkeypatch.setattr(Path, "read_bytes", real)
+        raise OSError(f"no disk for {path.name}")
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert desk.current() is None
+    assert "no disk" in (desk.problem or "")
+    assert desk.current() is not None
+    assert desk.problem is None
 
 
 def test_an_old_snapshot_is_flagged_and_still_answers(tmp_path: Path) -> None:
