@@ -16,6 +16,8 @@ from assets.features.sets import FEATURE_SETS
 from assets.governance.automation import (
     automation,
     late_data_schedule,
+    parity_job,
+    parity_schedule,
     weekly_job,
     weekly_schedule,
 )
@@ -103,8 +105,14 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             lake_maintenance,
         ],
         asset_checks=[mart_contracts, *FRESHNESS],
-        jobs=[weekly_job, maintenance_job, *RELEASE_JOBS, retrain_job, review_job],
-        schedules=[weekly_schedule, late_data_schedule, maintenance_schedule, review_schedule],
+        jobs=[weekly_job, parity_job, maintenance_job, *RELEASE_JOBS, retrain_job, review_job],
+        schedules=[
+            weekly_schedule,
+            late_data_schedule,
+            parity_schedule,
+            maintenance_schedule,
+            review_schedule,
+        ],
         sensors=[
             *automation(lambda: definitions),
             service_logs,

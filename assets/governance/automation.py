@@ -71,6 +71,23 @@ def late_data_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return _request(first, weeks[-1], key=f"late {weeks[-1]} {day}")
 
 
+parity_job = dg.define_asset_job(
+    "parity",
+    selection=dg.AssetSelection.assets(["monitoring", "feature_parity"]),
+    description="Whether what was served is what the lake gives.",
+)
+
+
+@dg.schedule(
+    job=parity_job,
+    cron_schedule="30 5 * * *",
+    execution_timezone="America/New_York",
+    description="Daily: features served since the last comparison, beside those recomputed.",
+)
+def parity_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"parity {context.scheduled_execution_time:%F}")
+
+
 def unsettled_drops(settings: Settings, *, now: float) -> list[str]:
     """Files that may still be growing."""
     return [
