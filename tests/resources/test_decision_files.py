@@ -81,3 +81,19 @@ def test_only_old_and_ingested_files_go(tmp_path: Path) -> None:
     assert not (tmp_path / "old.jsonl.ingested").exists()
     assert ingested_bytes(tmp_path, "half.jsonl") == 2
     assert ingested_bytes(tmp_path, "unread.jsonl") == 0
+
+
+def test_a_file_that_is_closed_while_it_is_listed_is_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl.open").write_bytes(b"{}\n")
+    real = Path.glob
+
+    def closing(folder: Path, pattern: str) -> list[Path]:
+        found = list(real(folder, pattern))
+        for path in real(folder, "*.open"):
+            path.rename(path.with_suffix(""))
+        return found
+
+    monkeypatch.setattr(Path, "glob", closing)
+    assert log_files(tmp_path) == [tmp_path / "a.jsonl"]
