@@ -7,10 +7,13 @@ Versions are kept, because a logged decision names the one it saw.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +23,7 @@ import numpy as np
 from models.serving.snapshot import (
     ARRAY_NAMES,
     FORMAT,
+    VERSION_LENGTH,
     Snapshot,
     SnapshotArrays,
     SnapshotManifest,
@@ -103,6 +107,14 @@ def write_snapshot(
     if publish:
         publish_snapshot(root, manifest.version)
     return manifest
+
+
+def content_version(
+    digests: Mapping[str, str], *, as_of: date, known_at: datetime, feature_set_hash: str
+) -> str:
+    """What a snapshot says, as a short hash: equal for equal rows of another lake version."""
+    said = json.dumps([sorted(digests.items()), str(as_of), str(known_at), feature_set_hash])
+    return hashlib.sha256(said.encode()).hexdigest()[:VERSION_LENGTH]
 
 
 def publish_snapshot(root: Path, version: str) -> None:

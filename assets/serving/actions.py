@@ -18,6 +18,7 @@ from models.serving.action_snapshot import (
     FORMAT,
     ActionFacts,
     snapshot_files,
+    without_lineage,
     worth_keeping,
 )
 from resources import model_registry
@@ -92,7 +93,7 @@ def action_snapshot(
     )
     version = write_version(settings.action_snapshot_dir, files)
     return Artifact(
-        versions={None: version},
+        versions={None: model_registry.content_version(without_lineage(files))},
         sizes={None: basis.rows.height},
         metadata={
             "version": version,

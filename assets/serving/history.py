@@ -13,6 +13,7 @@ from models.ranking.candidates import WINDOW
 from models.ranking.proposals import Known
 from models.ranking.week_facts import week_facts
 from resources.online_history import write_history
+from resources.online_snapshot import content_version
 
 # As the candidates of the coming week see them.
 _YEAR = FixedWeeks(PROTOCOL.coming - WINDOW, PROTOCOL.coming - ONE_WEEK)
@@ -57,7 +58,14 @@ def online_history(context: ArtifactContext, **known: pl.LazyFrame) -> Artifact:
         feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
-        versions={None: manifest.version},
+        versions={
+            None: content_version(
+                manifest.digests,
+                as_of=manifest.as_of,
+                known_at=manifest.known_at,
+                feature_set_hash=manifest.feature_set_hash,
+            )
+        },
         sizes={None: manifest.lines},
         metadata={
             "version": manifest.version,

@@ -26,7 +26,7 @@ from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
 from resources import model_registry, service_code
 from resources.live_model import live_model
-from resources.online_snapshot import write_snapshot
+from resources.online_snapshot import content_version, write_snapshot
 from resources.settings import PROJECT
 
 # Offers stored per household and week; a request may ask for up to 100.
@@ -194,7 +194,14 @@ def online_snapshot(
         feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
-        versions={None: manifest.version},
+        versions={
+            None: content_version(
+                manifest.digests,
+                as_of=manifest.as_of,
+                known_at=manifest.known_at,
+                feature_set_hash=manifest.feature_set_hash,
+            )
+        },
         sizes={None: rows.height},
         metadata={
             "version": manifest.version,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -154,6 +154,12 @@ def snapshot_files(
         np.save(stream, array, allow_pickle=False)
         files[f"{name}.npy"] = stream.getvalue()
     return files
+
+
+def without_lineage(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files without the lake's version, which moves with every commit: what they say."""
+    facts = replace(_from_json(files["facts.json"]), data_snapshot="")
+    return {**files, "facts.json": _to_json(facts)}
 
 
 def read_files(files: Mapping[str, bytes]) -> ActionSnapshot:
