@@ -24,7 +24,7 @@ NAMES = [rule["alert"] for rule in RULES]
     [
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "alerts.yml"],
-        ["test", "rules", "alerts_test.yml"],
+        ["test", "rules", "alerts_test.yml", "alerts_days_test.yml"],
     ],
 )
 def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
@@ -48,7 +48,11 @@ def test_rules_are_about_metrics_that_the_service_has() -> None:
 
 
 def test_every_alert_has_a_test_an_owner_and_a_runbook() -> None:
-    tested = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    tested = [
+        test
+        for file in ("alerts_test.yml", "alerts_days_test.yml")
+        for test in yaml.safe_load((PROMETHEUS / file).read_text())["tests"]
+    ]
     assert [t["alert_rule_test"][0]["alertname"] for t in tested] == NAMES
     page = (DEPLOY.parent / "docs" / "control-room.md").read_text()
     anchors = {
