@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
@@ -29,13 +27,13 @@ from resources.online_snapshot import (
     current_version,
     publish_snapshot,
 )
+from resources.version_folder import settle, unfinished_folder
 
 # Raised when the layout changes: a service then refuses a history it cannot read.
 FORMAT = 1
 VERSION_LENGTH = 16
 # The one in use, the one before it, and one that is being written.
 KEPT = 3
-_WRITING = ".writing-"
 _READ_BYTES = 1 << 20
 
 
@@ -107,9 +105,7 @@ def write_history(
         data_snapshot: Version of the lake the rows were read from.
         feature_set_hash: As of the snapshot.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=_WRITING, dir=root))
-    try:
+    with unfinished_folder(root) as unfinished:
         digests = _write_files(unfinished, facts)
         described = {
             "format": FORMAT,
@@ -127,13 +123,8 @@ def write_history(
         text = json.dumps(described, default=str, sort_keys=True)
         version = hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
         manifest = HistoryManifest(**described | {"version": version})  # type: ignore[arg-type]
-        _write(unfinished / MANIFEST, manifest.to_json().encode())
-        unfinished.chmod(0o755)
-        if not _is_whole(root, version):
-            shutil.rmtree(root / version, ignore_errors=True)
-            unfinished.rename(root / version)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / MANIFEST).write_text(manifest.to_json())
+        settle(unfinished, root / version, is_whole=lambda: _is_whole(root, version))
     publish_snapshot(root, version)
     _remove_oldest(root, keep=version)
     return manifest
@@ -187,22 +178,7 @@ def _write_files(folder: Path, facts: WeekFacts) -> dict[str, str]:
     for name, array in facts.arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     files = sorted(path.name for path in folder.iterdir())
-    for file in files:
-        _sync(folder / file)
     return {file: _digest(folder / file) for file in files}
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(path: Path) -> str:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,13 +31,11 @@ from models.serving.snapshot import (
     names_to_json,
     snapshot_manifest,
 )
+from resources.version_folder import WRITING, settle, sync, unfinished_folder
 
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 NAMES = "names.json"
-_WRITING = ".writing-"
-# A writer takes seconds; a folder this old was left by one that was killed.
-ABANDONED_SECONDS = 3600.0
 
 
 class PointerStamp(NamedTuple):
@@ -97,23 +93,37 @@ def write_snapshot(
         data_snapshot=data_snapshot,
         feature_set_hash=feature_set_hash,
     )
-    root.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(root)
     target = root / manifest.version
-    if target.exists() and not _is_whole(root, manifest.version):
-        shutil.rmtree(target)
-    if not target.exists():
-        _write_folder(root, target, arrays, names, manifest)
+    if not _is_whole(root, manifest.version):
+        _write_folder(target, arrays, names, manifest)
     if publish:
         publish_snapshot(root, manifest.version)
     return manifest
 
 
-def content_version(
-    digests: Mapping[str, str], *, as_of: date, known_at: datetime, feature_set_hash: str
-) -> str:
+class Described(Protocol):
+    """A manifest, as far as it says what a snapshot holds."""
+
+    @property
+    def digests(self) -> Mapping[str, str]: ...
+    @property
+    def as_of(self) -> date: ...
+    @property
+    def known_at(self) -> datetime: ...
+    @property
+    def feature_set_hash(self) -> str: ...
+
+
+def content_version(manifest: Described) -> str:
     """What a snapshot says, as a short hash: equal for equal rows of another lake version."""
-    said = json.dumps([sorted(digests.items()), str(as_of), str(known_at), feature_set_hash])
+    said = json.dumps(
+        [
+            sorted(manifest.digests.items()),
+            str(manifest.as_of),
+            str(manifest.known_at),
+            manifest.feature_set_hash,
+        ]
+    )
     return hashlib.sha256(said.encode()).hexdigest()[:VERSION_LENGTH]
 
 
@@ -121,14 +131,14 @@ def publish_snapshot(root: Path, version: str) -> None:
     """Point ``CURRENT`` at a version that is on disk; running services follow within a second."""
     if not (root / version / MANIFEST).exists():
         raise SnapshotMissingError(f"snapshot {version} is not in {root}: write it first")
-    handle, temporary = tempfile.mkstemp(prefix=_WRITING, dir=root)
+    handle, temporary = tempfile.mkstemp(prefix=WRITING, dir=root)
     with os.fdopen(handle, "w") as file:
         file.write(version + "\n")
         file.flush()
         os.fsync(file.fileno())
     Path(temporary).chmod(0o644)
     Path(temporary).replace(root / CURRENT)
-    _sync_folder(root)
+    sync(root)
 
 
 def current_version(root: Path) -> str:
@@ -191,32 +201,15 @@ def open_snapshot(root: Path, version: str | None = None) -> Snapshot:
 
 
 def _write_folder(
-    root: Path,
-    target: Path,
-    arrays: SnapshotArrays,
-    names: SnapshotNames,
-    manifest: SnapshotManifest,
+    target: Path, arrays: SnapshotArrays, names: SnapshotNames, manifest: SnapshotManifest
 ) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=_WRITING, dir=root))
-    try:
+    root = target.parent
+    with unfinished_folder(root) as unfinished:
         for name, array in arrays.items().items():
-            with (temporary / f"{name}.npy").open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-        _write_text(temporary / NAMES, names_to_json(names))
-        _write_text(temporary / MANIFEST, manifest.to_json())
-        _sync_folder(temporary)
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(target)
-        except OSError:
-            # Another writer of the same content was first: its folder is as good as ours.
-            if not _is_whole(root, manifest.version):
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _sync_folder(root)
+            np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
+        (unfinished / NAMES).write_text(names_to_json(names), encoding="utf-8")
+        (unfinished / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        settle(unfinished, target, is_whole=lambda: _is_whole(root, manifest.version))
 
 
 def _is_whole(root: Path, version: str) -> bool:
@@ -265,32 +258,3 @@ def _damaged(folder: Path, what: str) -> SnapshotDamagedError:
         f"snapshot {folder.name} in {folder.parent} is damaged: {what}; remove the folder and "
         "materialise the serving assets"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove_abandoned(root: Path) -> None:
-    oldest = time.time() - ABANDONED_SECONDS
-    for entry in root.glob(f"{_WRITING}*"):
-        try:
-            if entry.stat().st_mtime >= oldest:
-                continue
-        except FileNotFoundError:
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)

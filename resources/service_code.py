@@ -30,6 +30,7 @@ INCLUDE = (
     "resources/service_code.py",
     "resources/settings.py",
     "resources/telemetry.py",
+    "resources/version_folder.py",
     "resources/versioned_files.py",
 )
 

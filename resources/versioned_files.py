@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from resources.online_snapshot import (
     current_version,
     publish_snapshot,
 )
+from resources.version_folder import settle, unfinished_folder
 
 VERSION_LENGTH = 16
 
@@ -44,11 +42,12 @@ def write_version(root: Path, files: Mapping[str, bytes], *, publish: bool = Tru
         raise ValueError(f"{', '.join(refused)} cannot be files of a version; give plain names")
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     version = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:VERSION_LENGTH]
-    root.mkdir(parents=True, exist_ok=True)
     if not _is_whole(root, version):
-        shutil.rmtree(root / version, ignore_errors=True)
         manifest = json.dumps({"version": version, "digests": digests}, indent=1).encode()
-        _write_folder(root, version, {**files, MANIFEST: manifest})
+        with unfinished_folder(root) as unfinished:
+            for name, content in {**files, MANIFEST: manifest}.items():
+                (unfinished / name).write_bytes(content)
+            settle(unfinished, root / version, is_whole=lambda: _is_whole(root, version))
     if publish:
         publish_snapshot(root, version)
     return version
@@ -88,25 +87,6 @@ def _is_whole(root: Path, version: str) -> bool:
     except (SnapshotMissingError, SnapshotDamagedError):
         return False
     return True
-
-
-def _write_folder(root: Path, version: str, files: Mapping[str, bytes]) -> None:
-    unfinished = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
-    try:
-        for name, content in files.items():
-            with (unfinished / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        unfinished.chmod(0o755)
-        try:
-            unfinished.rename(root / version)
-        except OSError:
-            # Another writer of the same content was first: its folder is as good as ours.
-            if not _is_whole(root, version):
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _damaged(folder: Path, what: str) -> SnapshotDamagedError:

@@ -58,14 +58,7 @@ def online_history(context: ArtifactContext, **known: pl.LazyFrame) -> Artifact:
         feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
-        versions={
-            None: content_version(
-                manifest.digests,
-                as_of=manifest.as_of,
-                known_at=manifest.known_at,
-                feature_set_hash=manifest.feature_set_hash,
-            )
-        },
+        versions={None: content_version(manifest)},
         sizes={None: manifest.lines},
         metadata={
             "version": manifest.version,

@@ -194,14 +194,7 @@ def online_snapshot(
         feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
-        versions={
-            None: content_version(
-                manifest.digests,
-                as_of=manifest.as_of,
-                known_at=manifest.known_at,
-                feature_set_hash=manifest.feature_set_hash,
-            )
-        },
+        versions={None: content_version(manifest)},
         sizes={None: rows.height},
         metadata={
             "version": manifest.version,

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from models.serving.snapshot import ARRAY_NAMES, snapshot_arrays
-from resources import online_snapshot
+from resources import version_folder
 from resources.online_snapshot import (
     CURRENT,
     SnapshotDamagedError,
@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_the_old_snapshot(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(online_snapshot, "_write_text", full)
+    monkeypatch.setattr(version_folder, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, value=2.0)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([CURRENT, first])
