@@ -15,8 +15,13 @@ import pytest
 
 
 @contextmanager
-def postgres_server() -> Iterator[Path]:
-    """Its socket's folder; the user is ``ledger``, the database ``releases``."""
+def postgres_server(*, user: str, database: str) -> Iterator[Path]:
+    """Its socket's folder.
+
+    Args:
+        user: Of the database, not of the machine.
+        database: Made in it.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     on_path = shutil.which("postgres")
     if not found and not on_path:
@@ -24,26 +29,26 @@ def postgres_server() -> Iterator[Path]:
     programs = found[-1].parent if found else Path(str(on_path)).parent
     # Not pytest's own folder, which nobody but its user may enter.
     place = Path(tempfile.mkdtemp(prefix="liftgraph-pg-"))
-    user = None
+    runs_as = None
     if os.geteuid() == 0:
         # The server refuses to run as root.
         names = {p.pw_name for p in pwd.getpwall()}
-        user = next((n for n in ("postgres", "nobody") if n in names), None)
-        if user is None:
+        runs_as = next((n for n in ("postgres", "nobody") if n in names), None)
+        if runs_as is None:
             pytest.skip("a PostgreSQL server cannot run as root, and there is no other user")
-        shutil.chown(place, user)
+        shutil.chown(place, runs_as)
 
     def run(program: str, *arguments: object) -> None:
         command = [str(programs / program), *map(str, arguments)]
         # Its output is not piped: the server inherits the pipe and would keep it open.
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, user=runs_as, stdout=subprocess.DEVNULL)
 
     data = place / "data"
-    run("initdb", "-D", data, "-U", "ledger", "-A", "trust", "--no-sync")
+    run("initdb", "-D", data, "-U", user, "-A", "trust", "--no-sync")
     run("pg_ctl", "-D", data, "-o", f"-k {place} -c listen_addresses=''", "-l", place / "log", "-w",
         "start")  # fmt: skip
     try:
-        run("createdb", "-h", place, "-U", "ledger", "releases")
+        run("createdb", "-h", place, "-U", user, database)
         yield place
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")

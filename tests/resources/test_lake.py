@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -27,6 +24,7 @@ from models.calendar import ONE_WEEK
 from resources import lake_database
 from resources.dbt_guard import lock_of
 from resources.lake import Lake, PartitionVersion, partition_versions, sql_type, stage
+from tests.resources.postgres_server import postgres_server
 
 WEEKS = [date(2017, 1, 2) + i * ONE_WEEK for i in range(4)]
 # More rows than DuckLake keeps inside its catalog, so that they become files.
@@ -443,12 +441,6 @@ def test_two_processes_write_and_a_reader_sees_whole_weeks(home) -> None:
 # -- PostgreSQL ----------------------------------------------------------------------------------
 
 
-def _postgres_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    on_path = shutil.which("postgres")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
 @pytest.fixture
 def postgres_catalog() -> Iterator[str]:
     """A PostgreSQL server of its own, on a socket in a temporary folder."""
@@ -456,35 +448,8 @@ def postgres_catalog() -> Iterator[str]:
         "duckdb_extension_postgres_scanner",
         reason="the `postgres` extra is not installed",
     )
-    programs = _postgres_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL server programs on this machine")
-    # Not pytest's own folder, which nobody but its user may enter.
-    place = Path(tempfile.mkdtemp(prefix="liftgraph-pg-"))
-    user = None
-    if os.geteuid() == 0:
-        # The server refuses to run as root.
-        names = {p.pw_name for p in pwd.getpwall()}
-        user = next((n for n in ("postgres", "nobody") if n in names), None)
-        if user is None:
-            pytest.skip("a PostgreSQL server cannot run as root, and there is no other user")
-        shutil.chown(place, user)
-
-    def run(program: str, *arguments: object) -> None:
-        command = [str(programs / program), *map(str, arguments)]
-        # Its output is not piped: the server inherits the pipe and would keep it open.
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL)
-
-    data = place / "data"
-    run("initdb", "-D", data, "-U", "lake", "-A", "trust")
-    listen = f"-k {place} -c listen_addresses=''"
-    run("pg_ctl", "-D", data, "-o", listen, "-l", place / "log", "-w", "start")
-    try:
-        run("createdb", "-h", place, "-U", "lake", "catalog")
+    with postgres_server(user="lake", database="catalog") as place:
         yield f"postgres:dbname=catalog host={place} user=lake"
-    finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.slow

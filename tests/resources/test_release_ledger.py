@@ -32,7 +32,7 @@ def address(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[str]:
         return
     if importlib.util.find_spec("psycopg2") is None:
         pytest.skip("the `postgres` extra is not installed")
-    with postgres_server() as socket:
+    with postgres_server(user="ledger", database="releases") as socket:
         yield f"postgresql://ledger@/releases?host={socket}"
 
 
