@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def _sqlite_connected(connection: Any, _record: Any, *, busy_seconds: float) -> 
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except Exception:
+        except sqlite3.OperationalError:
             # The change of mode does not wait for other connections by itself.
             if time.monotonic() > deadline:
                 raise

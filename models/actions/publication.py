@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from models.actions.candidates import KEY, MODEL_ONLY
+from models.actions.candidates import KEY
 
 PUBLISH, TEST = "publish", "run_a_test"
 
@@ -62,11 +62,6 @@ def judge(plan: pl.DataFrame, current: pl.DataFrame, *, unknown: int = 0) -> Ver
         f"bound is {low:,.2f}"
     )
     return Verdict(TEST, reason, low, estimate, high, unknown)
-
-
-def only_models(candidates: pl.DataFrame) -> bool:
-    """Whether no lift rests on more than a model."""
-    return bool((candidates["evidence"] == MODEL_ONLY).all())
 
 
 def _nothing() -> str:

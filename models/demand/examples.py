@@ -8,7 +8,7 @@ mailer, its own and its rivals'. Which products are in the assortment is part of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -181,8 +181,3 @@ def _examples(history: History, week: pl.DataFrame, known: _Known, *, horizon: i
             for name in FEATURES
         ),
     )
-
-
-def weeks_before(last: date, *, weeks: int) -> list[date]:
-    """The ``weeks`` Mondays that end with ``last``."""
-    return [last - timedelta(weeks=back) for back in range(weeks - 1, -1, -1)]

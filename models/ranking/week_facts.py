@@ -107,9 +107,6 @@ class WeekFacts:
         rows = [r for r in map(self._product_rows.get, product_ids.to_list()) if r is not None]
         return self.tables["products"][rows]
 
-    def knows_product(self, product_id: str) -> bool:
-        return product_id in self._product_rows
-
     def plan_of(self, product_ids: pl.Series) -> pl.DataFrame:
         """The week's promotion plan of some products, in all stores."""
         plan = self.tables["plan"]
