@@ -37,7 +37,7 @@ from models.demand import baselines
 from models.demand.dispersion import fit_dispersion
 from models.demand.examples import demand_examples
 from models.demand.protocol import Origin, origins
-from models.demand.series import checked
+from models.demand.series import as_text, checked
 from models.demand.stopping import Stopped, learn, mean_of, stop
 from models.evaluation.demand import MODEL, coverage, judge, randomised_pit
 from models.evaluation.demand_held_out import demand_history
@@ -109,7 +109,7 @@ def run(
     Raises:
         ValueError: The panel cannot be used, or is too short.
     """
-    rows = checked(panel)
+    rows = as_text(checked(panel))
     test, train = split(rows, last=last, horizon=horizon)
     progress(
         f"{rows.height:,} rows, {rows['store_id'].n_unique():,} stores, "

@@ -116,11 +116,12 @@ def run_training(folder: Path, threads: int) -> int:
     from models.demand.series import OPTIONAL, REQUIRED
     from models.demand.training import train
 
-    panel = pl.read_parquet(folder / "panel-*.parquet", columns=[*REQUIRED, *OPTIONAL])
-    last = panel.filter(pl.col("units").is_not_null())["week_start"].max()
+    panel = pl.scan_parquet(folder / "panel-*.parquet").select(*REQUIRED, *OPTIONAL)
+    sold = panel.filter(pl.col("units").is_not_null())
+    last = sold.select(pl.col("week_start").max()).collect().item()
     made = train(
         panel,
-        last=last,  # type: ignore[arg-type]
+        last=last,
         data_snapshot="scale",
         storage=f"sqlite:///{folder / 'study.db'}",
         seed=SEED,

@@ -8,10 +8,10 @@ on a route of the class ``KeyFirst`` it is asked before the body is read.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from fastapi import Request
@@ -77,11 +77,11 @@ class Bucket:
         self.rate = rate
         self.size = max(1.0, rate * _BURST_SECONDS)
         self.tokens = self.size
-        self.at = time.monotonic()
+        self.at = monotonic()
 
     def take(self) -> float:
         """Take a token; the seconds until there is one, 0.0 if it was taken."""
-        now = time.monotonic()
+        now = monotonic()
         self.tokens = min(self.size, self.tokens + (now - self.at) * self.rate)
         self.at = now
         if self.tokens >= 1.0:

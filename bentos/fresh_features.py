@@ -219,7 +219,7 @@ class FreshFeatures:
     def _open(self, snapshot: Snapshot) -> View | None:
         manifest = snapshot.manifest
         try:
-            history = open_history(self._settings.online_history_dir)
+            history = open_history(self._settings.online_history_dir, manifest.history or None)
         except SnapshotError as error:
             self._problem = f"events are logged but not counted: {error}"
             return None

@@ -42,7 +42,7 @@ class HistoryManifest:
     """What a history is, and the digests that prove its files whole.
 
     Attributes:
-        version: Hash of everything else here.
+        version: Hash of everything else here but ``data_snapshot``: of what it says.
         as_of: Monday whose candidates these facts make.
         instant: Its start, naive UTC.
         known_at: When the newest line became known, naive UTC: what was sold later is an event.
@@ -102,7 +102,7 @@ def write_history(
         root: Folder of all histories, made if absent.
         facts: From ``models.ranking.week_facts.week_facts``.
         known_at: As of the snapshot that it is made with.
-        data_snapshot: Version of the lake the rows were read from.
+        data_snapshot: Version of the lake the rows were read from; of equal rows, the first one's.
         feature_set_hash: As of the snapshot.
     """
     with unfinished_folder(root) as unfinished:
@@ -120,7 +120,8 @@ def write_history(
             "lines": facts.lines.count,
             "digests": digests,
         }
-        text = json.dumps(described, default=str, sort_keys=True)
+        said = {k: v for k, v in described.items() if k != "data_snapshot"}
+        text = json.dumps(said, default=str, sort_keys=True)
         version = hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
         manifest = HistoryManifest(**described | {"version": version})  # type: ignore[arg-type]
         (unfinished / MANIFEST).write_text(manifest.to_json())

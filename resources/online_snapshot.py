@@ -11,10 +11,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,6 +65,7 @@ def write_snapshot(
     known_at: datetime,
     data_snapshot: str,
     feature_set_hash: str,
+    history: str = "",
     publish: bool = True,
 ) -> SnapshotManifest:
     """Write a snapshot whole or not at all, and by default make it the current one.
@@ -80,6 +80,7 @@ def write_snapshot(
         known_at: When the newest row behind the features became known, naive UTC.
         data_snapshot: Version of the lake the rows were read from.
         feature_set_hash: The hash the model was trained with.
+        history: Version of the online history that events are counted with; "" if there is none.
         publish: Point ``CURRENT`` at it.
 
     Returns:
@@ -92,6 +93,7 @@ def write_snapshot(
         known_at=known_at,
         data_snapshot=data_snapshot,
         feature_set_hash=feature_set_hash,
+        history=history,
     )
     target = root / manifest.version
     if not _is_whole(root, manifest.version):
@@ -101,20 +103,7 @@ def write_snapshot(
     return manifest
 
 
-class Described(Protocol):
-    """A manifest, as far as it says what a snapshot holds."""
-
-    @property
-    def digests(self) -> Mapping[str, str]: ...
-    @property
-    def as_of(self) -> date: ...
-    @property
-    def known_at(self) -> datetime: ...
-    @property
-    def feature_set_hash(self) -> str: ...
-
-
-def content_version(manifest: Described) -> str:
+def content_version(manifest: SnapshotManifest) -> str:
     """What a snapshot says, as a short hash: equal for equal rows of another lake version."""
     said = json.dumps(
         [
@@ -122,6 +111,7 @@ def content_version(manifest: Described) -> str:
             str(manifest.as_of),
             str(manifest.known_at),
             manifest.feature_set_hash,
+            manifest.history,
         ]
     )
     return hashlib.sha256(said.encode()).hexdigest()[:VERSION_LENGTH]

@@ -13,7 +13,6 @@ from models.ranking.candidates import WINDOW
 from models.ranking.proposals import Known
 from models.ranking.week_facts import week_facts
 from resources.online_history import write_history
-from resources.online_snapshot import content_version
 
 # As the candidates of the coming week see them.
 _YEAR = FixedWeeks(PROTOCOL.coming - WINDOW, PROTOCOL.coming - ONE_WEEK)
@@ -58,7 +57,7 @@ def online_history(context: ArtifactContext, **known: pl.LazyFrame) -> Artifact:
         feature_set_hash=ranker_feature_hash(),
     )
     return Artifact(
-        versions={None: content_version(manifest)},
+        versions={None: manifest.version},
         sizes={None: manifest.lines},
         metadata={
             "version": manifest.version,

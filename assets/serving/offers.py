@@ -26,7 +26,7 @@ from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
 from resources import model_registry, service_code
 from resources.live_model import live_model
-from resources.online_snapshot import content_version, write_snapshot
+from resources.online_snapshot import content_version, current_version, write_snapshot
 from resources.settings import PROJECT
 
 # Offers stored per household and week; a request may ask for up to 100.
@@ -192,6 +192,7 @@ def online_snapshot(
         data_snapshot=str(context.lake.snapshot_id()),
         # Of the code that made these rows: a champion of other features refuses them.
         feature_set_hash=ranker_feature_hash(),
+        history=current_version(settings.online_history_dir),
     )
     return Artifact(
         versions={None: content_version(manifest)},

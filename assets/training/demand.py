@@ -46,7 +46,7 @@ def demand_model(context: ArtifactContext, panel: pl.LazyFrame) -> Artifact:
         held = partition_versions(connection, DEMAND_PANEL, weeks=list(_weeks()))
     snapshot = hashlib.sha256("".join(v.data_version for v in held).encode()).hexdigest()[:16]
     training = train(
-        panel.collect(),
+        panel,
         last=PROTOCOL.train[-1],
         data_snapshot=snapshot,
         storage=settings.study_url,

@@ -24,7 +24,7 @@ from models.demand.past import (
 )
 from models.demand.plan import own_features, rival_features
 from models.demand.season import season_of
-from models.demand.series import KEYS, REAL_DISCOUNT, checked, pair_index, series
+from models.demand.series import KEYS, REAL_DISCOUNT, as_text, checked, pair_index, series
 
 # Beside the features and ``units``.
 CARRIED = ("revenue", "category", "display", "mailer", "price", "base_price")
@@ -33,7 +33,7 @@ LEVELS = ("level", "clean_level")
 
 
 def demand_examples(
-    panel: pl.DataFrame, *, targets: Sequence[date], horizon: int = 1
+    panel: pl.DataFrame | pl.LazyFrame, *, targets: Sequence[date], horizon: int = 1
 ) -> pl.DataFrame:
     """Rows of the target weeks with everything that was known ``horizon`` weeks before each.
 
@@ -52,7 +52,15 @@ def demand_examples(
     Raises:
         ValueError: As ``checked``; a target has no rows, or no history.
     """
-    return examples_of_plans(panel, {"": None}, targets=targets, horizon=horizon)[""]
+    return pl.concat(weekly_examples(panel, targets=targets, horizon=horizon))
+
+
+def weekly_examples(
+    panel: pl.DataFrame | pl.LazyFrame, *, targets: Sequence[date], horizon: int = 1
+) -> Iterator[pl.DataFrame]:
+    """The rows of ``demand_examples`` week by week: a large chain has no room for all of them."""
+    for week in _weeks_of_plans(panel, {"": None}, targets=targets, horizon=horizon):
+        yield week[""]
 
 
 def examples_of_plans(
@@ -75,28 +83,39 @@ def examples_of_plans(
     Returns:
         Name to rows as ``demand_examples`` gives them, in the same order for every plan.
     """
+    weeks = list(_weeks_of_plans(panel, plans, targets=targets, horizon=horizon))
+    # Weeks come in order, and each one's rows by store and product.
+    return {name: pl.concat(week[name] for week in weeks) for name in plans}
+
+
+def _weeks_of_plans(
+    panel: pl.DataFrame | pl.LazyFrame,
+    plans: Mapping[str, pl.DataFrame | None],
+    *,
+    targets: Sequence[date],
+    horizon: int,
+) -> Iterator[dict[str, pl.DataFrame]]:
     if horizon < 1:
         raise ValueError(
             f"demand examples: horizon {horizon}; a forecast looks 1 week or more ahead"
         )
     rows = checked(panel)
     wanted = sorted(set(targets))
-    active = rows.filter(pl.col("active") & pl.col("week_start").is_in(wanted))
-    absent = [w for w in wanted if not active["week_start"].eq(w).any()]
+    held = set(rows.filter("active")["week_start"].unique())
+    absent = [w for w in wanted if w not in held]
     if absent:
         reach = rows["week_start"].unique().sort()
         raise ValueError(
             f"demand examples: the panel has no active row in week {absent[0]}; it reaches from "
             f"{reach[0]} to {reach[-1]}"
         )
-    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in plans}
     for target, history in _histories(rows, wanted, horizon=horizon):
-        week = active.filter(pl.col("week_start") == target)
+        week = as_text(rows.filter(pl.col("week_start") == target, "active"))
         known = _known_features(history, week, target=target, horizon=horizon)
-        for name, plan in plans.items():
-            parts[name].append(_examples(history, _planned(week, plan), known, horizon=horizon))
-    # Weeks come in order, and each one's rows by store and product.
-    return {name: pl.concat(frames) for name, frames in parts.items()}
+        yield {
+            name: _examples(history, _planned(week, plan), known, horizon=horizon)
+            for name, plan in plans.items()
+        }
 
 
 def _histories(

@@ -20,7 +20,7 @@ from models.demand.examples import demand_examples
 from models.demand.features import FEATURES
 from models.demand.history import History
 from models.demand.multipliers import Multipliers
-from models.demand.series import KEYS, PAIR, Series, checked, codes, pair_index, series
+from models.demand.series import KEYS, PAIR, Series, as_text, checked, codes, pair_index, series
 
 # Of prices that a plan is compared with (``plan.own_features``).
 PRICE_WEEKS = 13
@@ -75,7 +75,7 @@ def plan_basis(panel: pl.DataFrame, *, week: date) -> PlanBasis:
     examples = demand_examples(seen, targets=[week])
     if "plan_known" not in seen.columns:
         seen = seen.with_columns(pl.lit(value=True).alias("plan_known"))
-    rows = checked(seen)
+    rows = as_text(checked(seen))
     planned = (
         rows.filter(pl.col("week_start") == week)
         .join(seen.select(*KEYS, "plan_known"), on=list(KEYS), how="left", maintain_order="left")

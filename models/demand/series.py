@@ -17,9 +17,10 @@ import polars as pl
 from models.calendar import weeks_between
 
 PAIR = ("store_id", "product_id")
+GROUPS = ("category", "manufacturer_id", "type")
 KEYS = (*PAIR, "week_start")
 REQUIRED = (*KEYS, "units", "price", "base_price", "discount", "display", "mailer")
-OPTIONAL = ("revenue", "category", "manufacturer_id", "type", "panel_trips", "active")
+OPTIONAL = ("revenue", *GROUPS, "panel_trips", "active")
 
 # What a discount must exceed to be one: below it are roundings of a price.
 REAL_DISCOUNT = 0.02
@@ -84,56 +85,68 @@ class Series:
         return (week - self.weeks[0]).days // 7
 
 
-def checked(panel: pl.DataFrame) -> pl.DataFrame:
+def checked(panel: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     """The panel with every optional column, or a reason why it cannot be used.
 
     Args:
-        panel: Columns of ``REQUIRED``; those of ``OPTIONAL`` may be missing or null.
+        panel: Columns of ``REQUIRED``; those of ``OPTIONAL`` may be missing or null. A lazy one of
+            a large chain takes half of the memory.
 
     Returns:
-        All of them, sorted by store, product and week. Without ``active`` every row is active;
-        ``zero_filled`` says whether missing rows mean no sale.
+        All of them, sorted by store, product and week; ids and codes are Enums of their sorted
+        texts, which ``as_text`` undoes. Without ``active`` every row is active; ``zero_filled``
+        says whether missing rows mean no sale.
 
     Raises:
         ValueError: A column is missing, a week is no Monday, a row comes twice, units are
             negative, a discount is outside [0, 1), or a price is not above zero.
     """
-    missing = [name for name in REQUIRED if name not in panel.columns]
+    columns = panel.collect_schema().names()
+    missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise ValueError(
-            f"demand panel: no column {', '.join(missing)} among {panel.columns}; rename or add it"
+            f"demand panel: no column {', '.join(missing)} among {columns}; rename or add it"
         )
-    if panel.is_empty():
-        raise ValueError("demand panel: there are no rows; give at least a few weeks of sales")
-    zero_filled = "active" in panel.columns
+    filled = {"display": NONE, "mailer": NONE} | dict.fromkeys(GROUPS, _UNKNOWN)
     rows = (
-        panel.with_columns(
-            pl.lit(None).alias(name) for name in OPTIONAL if name not in panel.columns
-        )
+        panel.lazy()
+        .with_columns(pl.lit(None).alias(name) for name in OPTIONAL if name not in columns)
         .select(
-            pl.col("store_id").cast(pl.String),
-            pl.col("product_id").cast(pl.String),
+            *(pl.col(name).cast(pl.String).cast(pl.Categorical) for name in PAIR),
             pl.col("week_start").cast(pl.Date),
             *(
                 pl.col(name).cast(pl.Float64)
                 for name in ("units", "revenue", "price", "base_price", "discount", "panel_trips")
             ),
-            pl.col("display").cast(pl.String).fill_null(NONE),
-            pl.col("mailer").cast(pl.String).fill_null(NONE),
             *(
-                pl.col(name).cast(pl.String).fill_null(_UNKNOWN)
-                for name in ("category", "manufacturer_id", "type")
+                pl.col(name).cast(pl.String).fill_null(empty).cast(pl.Categorical)
+                for name, empty in filled.items()
             ),
             pl.col("active").cast(pl.Boolean).fill_null(value=True),
-            pl.lit(zero_filled).alias("zero_filled"),
+            pl.lit("active" in columns).alias("zero_filled"),
         )
         .with_columns(
             pl.col("discount").fill_null(0.0), pl.col("price", "base_price").fill_nan(None)
         )
-        .sort(KEYS)
+        .collect(engine="streaming")
     )
+    if rows.is_empty():
+        raise ValueError("demand panel: there are no rows; give at least a few weeks of sales")
+    rows = rows.with_columns(
+        rows[name].cast(pl.Enum(rows[name].unique().drop_nulls().cast(pl.String).sort()))
+        for name in (*PAIR, *filled)
+    ).sort(KEYS)
     _refuse(rows)
     return rows
+
+
+def as_text(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``checked`` with ids and codes as texts."""
+    return rows.with_columns(
+        pl.col(name).cast(pl.String)
+        for name, dtype in rows.schema.items()
+        if isinstance(dtype, pl.Enum)
+    )
 
 
 def _refuse(rows: pl.DataFrame) -> None:
@@ -151,7 +164,8 @@ def _refuse(rows: pl.DataFrame) -> None:
             raise ValueError(
                 f"demand panel: {what} in {bad.height:,} row(s), e.g. {example}; mend the input"
             )
-    twice = rows.height - rows.select(KEYS).n_unique()
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in KEYS)
+    twice = rows.select(same.sum()).item()
     if twice:
         raise ValueError(
             f"demand panel: {twice:,} row(s) repeat a store, product and week; sum them first"
@@ -162,18 +176,15 @@ def series(rows: pl.DataFrame, *, last: date) -> Series:
     """The matrices of a checked panel, for weeks up to ``last``.
 
     Args:
-        rows: From ``checked``; rows of later weeks only name their pair.
+        rows: From ``checked``, or its ``as_text``; rows of later weeks only name their pair.
         last: Last week whose sales may be used.
     """
-    by_pair = rows.group_by(PAIR, maintain_order=True).agg(
-        pl.col("category", "manufacturer_id", "type").last()
-    )
-    pairs = by_pair.sort(PAIR)
+    by_pair = rows.group_by(PAIR, maintain_order=True).agg(pl.col(GROUPS).last())
+    pairs = as_text(by_pair)
     first: date = rows["week_start"].min()  # type: ignore[assignment]
     end = max(last, first)
     weeks = weeks_between(first, end)
-    past = rows.filter(pl.col("week_start") <= end)
-    at = _places(past, pairs=pairs, first=first)
+    at, past = _places(rows, end=end, first=first)
     shape = (pairs.height, len(weeks))
     store = codes(pairs["store_id"])
     display_codes = _with_none(rows["display"])
@@ -230,14 +241,21 @@ def pair_index(rows: pl.DataFrame, pairs: pl.DataFrame) -> np.ndarray:
 def place(values: pl.Series, names: Sequence[str]) -> np.ndarray:
     """Index of each value in ``names``; one that is not there is the last, unknown one."""
     known = {name: i for i, name in enumerate(names)}
+    if isinstance(values.dtype, pl.Enum):
+        return place(values.dtype.categories, names)[values.to_physical().to_numpy()]
     return values.replace_strict(known, default=len(names), return_dtype=pl.Int16).to_numpy()
 
 
 def _places(
-    rows: pl.DataFrame, *, pairs: pl.DataFrame, first: date
-) -> tuple[np.ndarray, np.ndarray]:
-    week = ((rows["week_start"] - first).dt.total_days() // 7).to_numpy().astype(np.int64)
-    return pair_index(rows, pairs), week
+    rows: pl.DataFrame, *, end: date, first: date
+) -> tuple[tuple[np.ndarray, np.ndarray], pl.DataFrame]:
+    """Pair and week of the rows up to ``end``, and these rows."""
+    other = pl.any_horizontal(pl.col(name) != pl.col(name).shift() for name in PAIR)
+    pair = rows.select(other.fill_null(value=False).cum_sum().cast(pl.Int64)).to_series()
+    seen = rows["week_start"] <= end
+    past = rows.filter(seen)
+    week = (past["week_start"] - first).dt.total_days() // 7
+    return (pair.filter(seen).to_numpy(), week.to_numpy().astype(np.int64)), past
 
 
 def _matrix(
@@ -260,7 +278,7 @@ def _coded(
 
 
 def _with_none(values: pl.Series) -> tuple[str, ...]:
-    others = values.unique().sort().to_list()
+    others = values.unique().cast(pl.String).sort().to_list()
     return (NONE, *(code for code in others if code != NONE))
 
 

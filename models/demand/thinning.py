@@ -25,21 +25,39 @@ def thin_zeros(
     Args:
         examples: Labelled examples.
         seed: Of the hash.
-        per_sale: Above 0; all rows stay where there are no more zeros than these.
+        per_sale: As for ``zeros_kept``.
 
     Returns:
         The rows that stay, with ``weight``: how many rows each stands for.
+    """
+    return keep_zeros(examples, share=zeros_kept(examples, per_sale=per_sale), seed=seed)
+
+
+def zeros_kept(rows: pl.DataFrame | pl.LazyFrame, *, per_sale: float = ZEROS_PER_SALE) -> float:
+    """The share of the rows without a sale that is kept.
+
+    Args:
+        rows: With ``units``.
+        per_sale: Zeros for each sale, above 0; all are kept where there are no more.
+
+    Returns:
+        In (0, 1].
 
     Raises:
         ValueError: ``per_sale`` is not above 0.
     """
     if not per_sale > 0:
-        raise ValueError(f"thin_zeros(): per_sale is {per_sale}; give more than 0")
-    sales = int((examples["units"] > 0).sum())
-    zeros = examples.height - sales
-    if zeros <= per_sale * sales:
+        raise ValueError(f"zeros_kept(): per_sale is {per_sale}; give more than 0")
+    sold = pl.col("units") > 0
+    counts = rows.lazy().select(sales=sold.sum(), zeros=(~sold).sum()).collect()
+    sales, zeros = counts.row(0)
+    return 1.0 if zeros <= per_sale * sales else per_sale * sales / zeros
+
+
+def keep_zeros(examples: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
+    """As ``thin_zeros``, for a part of the rows that ``share`` was found of."""
+    if share == 1.0:
         return examples.with_columns(pl.lit(1.0).alias(WEIGHT))
-    share = per_sale * sales / zeros
     key = examples.select(
         pl.col("week_start").alias("as_of"), pl.col("store_id").alias("household_id"), "product_id"
     )

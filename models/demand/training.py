@@ -12,9 +12,9 @@ import polars as pl
 
 from models.demand import xgboost_demand
 from models.demand.dispersion import Dispersion, fit_dispersion
-from models.demand.examples import demand_examples
-from models.demand.protocol import HORIZONS, demand_weeks
-from models.demand.thinning import thin_zeros
+from models.demand.examples import weekly_examples
+from models.demand.protocol import HORIZONS, DemandWeeks, demand_weeks
+from models.demand.thinning import keep_zeros, zeros_kept
 from models.demand.tuning import tune
 from models.ranking.study import StudyResult
 
@@ -55,7 +55,7 @@ class DemandTraining:
 
 
 def train(
-    panel: pl.DataFrame,
+    panel: pl.DataFrame | pl.LazyFrame,
     *,
     last: date,
     data_snapshot: str,
@@ -68,7 +68,8 @@ def train(
     """Tune one week ahead, then learn every horizon with those parameters.
 
     Args:
-        panel: A demand panel; weeks after ``last`` are not looked at.
+        panel: A demand panel; weeks after ``last`` are not looked at. A lazy one of a large chain
+            takes half of the memory.
         last: Last week to learn from.
         data_snapshot: Names the data; another one is another study.
         storage: SQLAlchemy address of the studies.
@@ -82,8 +83,8 @@ def train(
     """
     from models.evaluation.demand_metrics import poisson_deviance
 
-    known = panel.filter(pl.col("week_start") <= last)
-    first: date = known["week_start"].min()  # type: ignore[assignment]
+    known = panel.lazy().filter(pl.col("week_start") <= last)
+    first: date = known.select(pl.col("week_start").min()).collect().item()
     files: dict[str, bytes] = {}
     dispersions: dict[int, Dispersion] = {}
     deviance: dict[int, float] = {}
@@ -92,12 +93,13 @@ def train(
     study: StudyResult | None = None
     for horizon in HORIZONS:
         weeks = split[horizon]
-        examples = demand_examples(known, targets=weeks.train, horizon=horizon)
+        examples = _examples(known, weeks=weeks, horizon=horizon, seed=seed)
+        unseen = examples.unseen
+        judged = examples.learned.filter(pl.col("week_start").is_in(weeks.tuning_train))
         if study is None:
             study = tune(
-                examples,
-                train_weeks=weeks.tuning_train,
-                validation_weeks=weeks.validation,
+                judged,
+                unseen,
                 last_week=last,
                 data_snapshot=data_snapshot,
                 storage=storage,
@@ -107,19 +109,12 @@ def train(
                 threads=threads,
                 on_trial=_told(on_step, trials=trials),
             )
-        unseen = examples.filter(pl.col("week_start").is_in(weeks.validation))
-        rows[horizon] = examples.height
-        thinned = thin_zeros(examples, seed=seed)
-        # The next horizon's are as large; a large chain has no room for both.
-        del examples
+        rows[horizon] = examples.rows
         fitted = {
             part: xgboost_demand.train(
                 chosen, params=study.params, rounds=ROUNDS, seed=seed, threads=threads
             )
-            for part, chosen in (
-                ("judged", thinned.filter(pl.col("week_start").is_in(weeks.tuning_train))),
-                ("final", thinned),
-            )
+            for part, chosen in (("judged", judged), ("final", examples.learned))
         }
         units = unseen["units"].to_numpy()
         mean = xgboost_demand.predict(fitted["judged"], unseen).to_numpy()
@@ -141,6 +136,29 @@ def train(
         rows=rows,
         deviance=deviance,
     )
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Thinned ones to learn from, whole ones of the validation weeks; ``rows`` before thinning."""
+
+    learned: pl.DataFrame
+    unseen: pl.DataFrame
+    rows: int
+
+
+def _examples(known: pl.LazyFrame, *, weeks: DemandWeeks, horizon: int, seed: int) -> _Examples:
+    taught = known.filter(pl.col("week_start").is_in(weeks.train))
+    if "active" in known.collect_schema():
+        taught = taught.filter("active")
+    share = zeros_kept(taught)
+    learned, unseen, rows = [], [], 0
+    for week in weekly_examples(known, targets=weeks.train, horizon=horizon):
+        rows += week.height
+        learned.append(keep_zeros(week, share=share, seed=seed))
+        if week["week_start"][0] in weeks.validation:
+            unseen.append(week)
+    return _Examples(pl.concat(learned), pl.concat(unseen), rows)
 
 
 def _told(

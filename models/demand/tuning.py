@@ -6,7 +6,7 @@ with a first look at fewer stores that stops the worse half.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import date
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from models.demand import xgboost_demand
 from models.demand.features import FEATURES
-from models.demand.thinning import ZEROS_PER_SALE, thin_zeros
+from models.demand.thinning import ZEROS_PER_SALE
 from models.evaluation.demand_metrics import poisson_deviance
 from models.ranking.study import OnTrial, Params, Space, StudyResult, search, study_name
 from models.ranking.tuning import check_weeks, sample_households
@@ -38,10 +38,9 @@ FIRST_LOOK = 3
 
 
 def tune(
-    examples: pl.DataFrame,
+    learned: pl.DataFrame,
+    unseen: pl.DataFrame,
     *,
-    train_weeks: Sequence[date],
-    validation_weeks: Sequence[date],
     last_week: date,
     data_snapshot: str,
     storage: str,
@@ -55,9 +54,8 @@ def tune(
     """Search the parameters with the smallest Poisson deviance on the validation weeks.
 
     Args:
-        examples: Labelled examples of both lists of weeks, sorted.
-        train_weeks: To learn from.
-        validation_weeks: To judge on, all after the training ones.
+        learned: Labelled examples to learn from, sorted; zeros may be thinned.
+        unseen: Labelled examples to judge on, every one of their weeks.
         last_week: Last week that tuning may look at.
         data_snapshot: Names the data; another one is another study.
         storage: SQLAlchemy address of the studies.
@@ -71,15 +69,16 @@ def tune(
     Raises:
         ValueError: Weeks overlap, are out of order, come after ``last_week`` or have no examples.
     """
-    check_weeks(train_weeks, validation_weeks, last_as_of=last_week)
+    weeks = [part["week_start"].unique().sort().to_list() for part in (learned, unseen)]
+    check_weeks(*weeks, last_as_of=last_week)
     defaults = dict(xgboost_demand.DEFAULT_PARAMS)
     name = study_name(
         "demand-xgboost",
         space=SPACE,
         data_snapshot=data_snapshot,
         features=list(FEATURES),
-        weeks=[[str(w) for w in sorted(ws)] for ws in (train_weeks, validation_weeks)],
-        horizon=int(examples["horizon"][0]),
+        weeks=[[str(w) for w in part] for part in weeks],
+        horizon=int(learned["horizon"][0]),
         stores=stores,
         first_look=FIRST_LOOK,
         zeros=ZEROS_PER_SALE,
@@ -88,13 +87,13 @@ def tune(
         start=defaults,
         fixed=dict(xgboost_demand.FIXED_PARAMS),
     )
-    kept = sample_households(examples["store_id"], size=stores, seed=seed)
+    kept = sample_households(learned["store_id"], size=stores, seed=seed)
     fewer = sample_households(kept, size=max(1, kept.len() // FIRST_LOOK), seed=seed)
-    sample = examples.filter(pl.col("store_id").is_in(kept.implode()))
-    learned = sample.filter(pl.col("week_start").is_in(list(train_weeks)))
-    unseen = sample.filter(pl.col("week_start").is_in(list(validation_weeks)))
-    thinned = thin_zeros(learned, seed=seed)
-    parts = {"fewer": thinned.filter(pl.col("store_id").is_in(fewer.implode())), "all": thinned}
+    parts = {
+        part: learned.filter(pl.col("store_id").is_in(chosen.implode()))
+        for part, chosen in (("fewer", fewer), ("all", kept))
+    }
+    unseen = unseen.filter(pl.col("store_id").is_in(kept.implode()))
     # Prepared on first use: a search that only looks back needs none.
     prepared: dict[str, xgboost_demand.DemandData] = {}
 

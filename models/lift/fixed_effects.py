@@ -65,14 +65,15 @@ def fit_fixed_effects(
     effects = [start.pair.copy(), start.category_week.copy(), start.store_week.copy()]
     sizes = [e.size for e in effects]
     sold = [group_sums(c, index.units, n) for c, n in zip(codes, sizes, strict=True)]
+    of_rows = [effect[code] for effect, code in zip(effects, codes, strict=True)]
+    rest = np.empty_like(factor)
     for _ in range(MAX_SWEEPS):
         moved = 0.0
         for turn, (code, size) in enumerate(zip(codes, sizes, strict=True)):
-            others = factor.copy()
-            for other, other_code in enumerate(codes):
-                if other != turn:
-                    others *= effects[other][other_code]
-            expected = group_sums(code, others, size)
+            one, other = (of_rows[i] for i in range(len(codes)) if i != turn)
+            np.multiply(factor, one, out=rest)
+            rest *= other
+            expected = group_sums(code, rest, size)
             known = expected > 0.0
             fitted = np.where(known, sold[turn] / np.where(known, expected, 1.0), 1.0)
             change = np.abs(fitted - effects[turn]) * np.sqrt(np.maximum(expected, 0.0))
@@ -80,6 +81,7 @@ def fit_fixed_effects(
             scale = np.sqrt(np.maximum(sold[turn], 1.0))
             moved = max(moved, float((change / scale).max()))
             effects[turn] = fitted
+            of_rows[turn] = fitted[code]
         if moved < TOLERANCE:
             break
     # Weeks are about 1, so that a pair's effect is its level.

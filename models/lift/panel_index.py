@@ -15,6 +15,8 @@ from models.lift.actions import plan_terms
 KEY = ("store_id", "product_id", "week_start")
 REQUIRED = (*KEY, "units", "display", "mailer", "discount")
 NO_CATEGORY = "(no category)"
+# What numpy counts and indexes by without a copy.
+CODE = np.intp
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class PanelIndex:
 
     def shifted(self, values: np.ndarray, weeks: int) -> np.ndarray:
         """``values`` of the same store and product ``weeks`` earlier; 0 where there is no row."""
-        place = self.pair.astype(np.int64) * (self.weeks + 1) + self.week
+        place = self.pair * (self.weeks + 1) + self.week
         wanted = place - weeks
         found = np.searchsorted(place, wanted)
         found[found == place.size] = 0
@@ -129,15 +131,15 @@ def panel_index(panel: pl.DataFrame) -> PanelIndex:
     attributes = products.with_columns(
         category_code=_codes(products, "category", categories),
         type_code=products.select(
-            (pl.struct("category", "type").rank("dense") - 1).cast(pl.Int32)
+            (pl.struct("category", "type").rank("dense") - 1).cast(pl.Int64)
         ).to_series(),
     )
     category = attributes["category_code"].to_numpy()[product]
     types = attributes["type_code"].to_numpy()[product]
-    week = rows["week"].to_numpy().astype(np.int32)
+    week = rows["week"].to_numpy().astype(CODE)
     weeks = int(week.max()) + 1
     pair = _dense(store, product, len(products))
-    store_week = store.astype(np.int64) * weeks + week
+    store_week = store * weeks + week
     pairs = rows.select("store_id", "product_id").unique(maintain_order=True)
     return PanelIndex(
         units=rows["units"].cast(pl.Float64).to_numpy(),
@@ -147,9 +149,9 @@ def panel_index(panel: pl.DataFrame) -> PanelIndex:
         product=product,
         category=category,
         pair=pair,
-        category_week=(category.astype(np.int64) * weeks + week).astype(np.int32),
-        store_week=store_week.astype(np.int32),
-        product_week=(product.astype(np.int64) * weeks + week).astype(np.int32),
+        category_week=category * weeks + week,
+        store_week=store_week,
+        product_week=product * weeks + week,
         type_group=_dense(store_week, types, int(types.max()) + 1),
         category_group=_dense(store_week, category, len(categories)),
         stores=stores,
@@ -197,7 +199,7 @@ def _week_number(first: date) -> pl.Expr:
 
 def _codes(frame: pl.DataFrame, column: str, known: pl.Series | Sequence[str]) -> np.ndarray:
     names = pl.Series(known)
-    codes = pl.DataFrame({column: names, "code": np.arange(len(names), dtype=np.int32)})
+    codes = pl.DataFrame({column: names, "code": np.arange(len(names), dtype=CODE)})
     return (
         frame.select(column)
         .join(codes, on=column, how="left", maintain_order="left")["code"]
@@ -207,7 +209,7 @@ def _codes(frame: pl.DataFrame, column: str, known: pl.Series | Sequence[str]) -
 
 def _dense(major: np.ndarray, minor: np.ndarray, sizes: int) -> np.ndarray:
     """Codes of the pairs that occur, without gaps, in their order."""
-    keys = major.astype(np.int64) * sizes + minor
+    keys = major * sizes + minor
     if np.all(keys[1:] >= keys[:-1]):
-        return np.cumsum(np.r_[0, keys[1:] != keys[:-1]], dtype=np.int64).astype(np.int32)
-    return np.unique(keys, return_inverse=True)[1].astype(np.int32)
+        return np.cumsum(np.r_[0, keys[1:] != keys[:-1]], dtype=CODE)
+    return np.unique(keys, return_inverse=True)[1].astype(CODE)

@@ -83,6 +83,7 @@ class SnapshotManifest:
         known_at: When the newest row behind the features became known, naive UTC.
         data_snapshot: Version of the lake the rows were read from.
         feature_set_hash: Definition of the features; a model must have been trained on the same.
+        history: Version of the online history that its rows were made of; "" if there is none.
         digests: SHA-256 per array, and of the names.
     """
 
@@ -92,6 +93,7 @@ class SnapshotManifest:
     known_at: datetime
     data_snapshot: str
     feature_set_hash: str
+    history: str
     feature_names: tuple[str, ...]
     households: int
     rows: int
@@ -106,6 +108,9 @@ class SnapshotManifest:
     def from_json(cls, text: str) -> SnapshotManifest:
         """Read what ``to_json`` wrote; ``ValueError`` says which field is missing or unknown."""
         values = json.loads(text)
+        if isinstance(values, dict):
+            # Snapshots written before they named one.
+            values.setdefault("history", "")
         expected = {f.name for f in fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
             differs = set(values) ^ expected if isinstance(values, dict) else expected
@@ -232,6 +237,7 @@ def snapshot_manifest(
     known_at: datetime,
     data_snapshot: str,
     feature_set_hash: str,
+    history: str = "",
 ) -> SnapshotManifest:
     """Describe a snapshot and derive its version from its content."""
     if known_at.tzinfo is not None:
@@ -243,6 +249,7 @@ def snapshot_manifest(
         known_at=known_at,
         data_snapshot=data_snapshot,
         feature_set_hash=feature_set_hash,
+        history=history,
         feature_names=names.features,
         households=len(arrays.households),
         rows=len(arrays.product_codes),

@@ -61,7 +61,7 @@ def logged(world: World) -> list[dict]:
     return [json.loads(line) for line in world.log_lines()]
 
 
-def eventually(true: Callable[[], bool], seconds: float = 3.0) -> None:
+def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not come to pass"

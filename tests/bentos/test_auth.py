@@ -23,7 +23,7 @@ ASK = {"household_id": "1"}
 def client(world: World) -> Iterator[TestClient]:
     world.publish()
     app = build_app()
-    use_engine(app, world.engine(max_body_bytes=2_000, request_seconds=0.3))
+    use_engine(app, world.engine(max_body_bytes=2_000, request_seconds=1.0))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -35,6 +35,14 @@ def bearer(token: str) -> dict[str, str]:
 def audited(world: World) -> list[dict]:
     files = sorted(world.settings.audit_dir.glob("*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock of the rates, moved by hand: a slow machine refills no bucket."""
+    now = [100.0]
+    monkeypatch.setattr("bentos.auth.monotonic", lambda: now[0])
+    return now
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,7 @@ def test_a_body_in_pieces_that_are_too_many_is_413(
     assert reply.headers["connection"] == "close"
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_a_link_counts_once_towards_the_keys_rate_and_needs_its_own_scope(
     client: TestClient, world: World
 ) -> None:
@@ -116,6 +125,7 @@ def test_a_link_counts_once_towards_the_keys_rate_and_needs_its_own_scope(
     assert "offers:read" in household.json()["detail"]
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_cards_refused_are_audited_and_one_card_has_a_rate(
     client: TestClient, world: World
 ) -> None:
@@ -142,7 +152,7 @@ def test_a_new_key_is_good_at_once_and_a_revoked_one_ends_in_a_moment(
     key = read_keys(world.settings.api_keys_file).find(token)
     assert key is not None
     revoke_key(world.settings.api_keys_file, key.id)
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while client.post("/rank_offers", json=ASK, headers=bearer(token)).status_code == 200:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -155,14 +165,14 @@ def test_an_expired_key_is_401(client: TestClient, world: World) -> None:
     assert client.post("/rank_offers", json=ASK, headers=bearer(token)).status_code == 401
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_over_the_rate_it_is_429_with_retry_after(client: TestClient, world: World) -> None:
     slow = world.key("offers:read", rate_per_second=2.0)
     other = world.key("offers:read")
     statuses = [
         client.post("/rank_offers", json=ASK, headers=bearer(slow)).status_code for _ in range(12)
     ]
-    assert statuses[:2] == [200, 200]
-    assert statuses.count(429) >= 8
+    assert statuses == [200] * 2 + [429] * 10
     reply = client.post("/rank_offers", json=ASK, headers=bearer(slow))
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
     assert reply.json()["type"].endswith(":rate")
@@ -174,15 +184,13 @@ def test_over_the_rate_it_is_429_with_retry_after(client: TestClient, world: Wor
     assert len(refused) <= 4
 
 
-def test_a_bucket_refills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_a_bucket_refills_with_time(stopped_clock: list[float]) -> None:
     bucket = Bucket(4.0)
     assert [bucket.take() for _ in range(4)] == [0.0] * 4
     assert bucket.take() == pytest.approx(0.25)
-    now[0] += 0.25
+    stopped_clock[0] += 0.25
     assert bucket.take() == 0.0
-    now[0] += 100.0
+    stopped_clock[0] += 100.0
     assert [bucket.take() > 0 for _ in range(5)] == [False] * 4 + [True]
 
 
@@ -247,7 +255,7 @@ def test_a_large_body_is_413(client: TestClient, world: World, chunked: bool) ->
 
 def test_what_takes_too_long_is_504(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = client.app.state.engine  # type: ignore[attr-defined]
-    monkeypatch.setattr(engine, "status", lambda: time.sleep(1))
+    monkeypatch.setattr(engine, "status", lambda: time.sleep(2))
     reply = client.get("/status")
     assert (reply.status_code, reply.json()["type"]) == (504, "urn:liftgraph:problem:timeout")
 

@@ -209,6 +209,24 @@ def test_a_newer_snapshot_drops_what_it_holds(service: TinyService, engine: Engi
     assert engine.fresh.rows == 0
 
 
+def test_a_history_written_later_does_not_part_a_snapshot_from_its_own(
+    service: TinyService,
+) -> None:
+    service.publish()
+    write_history(
+        service.settings.online_history_dir,
+        week().facts,
+        known_at=INSTANT + timedelta(days=1),
+        data_snapshot="2",
+        feature_set_hash=FEATURE_SET_HASH,
+    )
+    engine = service.engine()
+    before = products(ask(engine))
+    accept(engine.fresh, "e1", bought())
+    assert not engine.status().problems
+    assert products(ask(engine)) != before
+
+
 def test_without_its_history_a_snapshot_answers_and_events_wait(service: TinyService) -> None:
     service.publish(history=False)
     engine = service.engine()

@@ -54,14 +54,15 @@ class TinyService:
     ) -> SnapshotManifest:
         """Write history and snapshot as the assets do."""
         made = made or week()
+        written = ""
         if history:
-            write_history(
+            written = write_history(
                 self.settings.online_history_dir,
                 made.facts,
                 known_at=known_at,
                 data_snapshot=data_snapshot,
                 feature_set_hash=FEATURE_SET_HASH,
-            )
+            ).version
         known = made.known
         arrays, names = snapshot_arrays(
             made.examples if examples is None else examples,
@@ -86,6 +87,7 @@ class TinyService:
             known_at=known_at,
             data_snapshot=data_snapshot,
             feature_set_hash=FEATURE_SET_HASH,
+            history=written,
         )
 
     def model(self) -> RankerModel:

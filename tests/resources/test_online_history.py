@@ -44,6 +44,19 @@ def test_equal_content_is_written_once(tmp_path: Path) -> None:
     assert (tmp_path / first.version / "manifest.json").stat().st_mtime_ns == stamp
 
 
+def test_equal_rows_of_another_lake_snapshot_are_the_same_history(tmp_path: Path) -> None:
+    first = write(tmp_path)
+    again = write_history(
+        tmp_path,
+        week().facts,
+        known_at=INSTANT,
+        data_snapshot="2",
+        feature_set_hash="f",
+    )
+    assert again.version == first.version
+    assert open_history(tmp_path).manifest.data_snapshot == "1"
+
+
 def test_a_changed_file_is_refused_by_name(tmp_path: Path) -> None:
     manifest = write(tmp_path)
     path = tmp_path / manifest.version / "sales_value.npy"

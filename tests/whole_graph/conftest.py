@@ -14,7 +14,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
+from checks.contracts.registry import CONTRACTS
 from resources import partition_status
 from resources.lake import Lake
 from resources.lake_database import close
@@ -127,6 +129,22 @@ class Installation:
             if not key[0].startswith(("landing.", "evaluation."))
         }
 
+    def content(self) -> pl.DataFrame:
+        """``table, week, rows, hash`` of what the lake holds, whatever the order of rows."""
+        found = []
+        for table, contract in CONTRACTS.items():
+            week = pl.col(contract.partition_column) if contract.partition_column else pl.lit("")
+            rows = self.lake.scan(contract).collect()
+            hashed = rows.select(
+                pl.lit(table).alias("table"),
+                week.cast(pl.String).alias("week"),
+                pl.struct(pl.all()).hash(seed=1).alias("hash"),
+            )
+            found.append(
+                hashed.group_by("table", "week").agg(pl.len().alias("rows"), pl.col("hash").sum())
+            )
+        return pl.concat(found).sort("table", "week")
+
     def log(self) -> pl.DataFrame:
         with self.lake.read() as connection:
             return connection.sql("SELECT * FROM lake.quality.partition_log").pl()
@@ -142,13 +160,65 @@ def new_installation(home: Path) -> Installation:
     return Installation(home=home)
 
 
+@dataclass(frozen=True)
+class Uninterrupted:
+    """What a build without interruption came to.
+
+    Attributes:
+        content: As of ``Installation.content``.
+        versions: ``asset, week, version``.
+        model: The booster's file.
+    """
+
+    content: pl.DataFrame
+    versions: pl.DataFrame
+    model: bytes
+
+
+def versions_frame(installation: Installation) -> pl.DataFrame:
+    """``asset, week, version`` of ``Installation.versions``."""
+    rows = [(asset, str(week), v) for (asset, week), v in installation.versions().items()]
+    return pl.DataFrame(rows, schema=["asset", "week", "version"], orient="row").sort(
+        "asset", "week"
+    )
+
+
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Built once without interruption; tests that change it put up with what others changed."""
-    installation = new_installation(tmp_path_factory.mktemp("built"))
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``built``, and what it came to when it was; one for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "whole"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "model.ubj").exists():
+            _build(folder)
+    return folder
+
+
+def _build(folder: Path) -> None:
+    installation = new_installation(folder / "built")
     installation.liftgraph("run", check=False)
     # So few households prove nothing: the gates of the ranker block, and nothing else fails.
     failed = {asset for (asset, _), s in installation.statuses().items() if not s.passed}
     assert failed == {"evaluation.ranking"}
+    installation.content().write_parquet(folder / "content.parquet")
+    versions_frame(installation).write_parquet(folder / "versions.parquet")
+    close(installation.lake)
+    (folder / "model.ubj").write_bytes(installation.model)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(whole: Path) -> Uninterrupted:
+    return Uninterrupted(
+        pl.read_parquet(whole / "content.parquet"),
+        pl.read_parquet(whole / "versions.parquet"),
+        (whole / "model.ubj").read_bytes(),
+    )
+
+
+@pytest.fixture(scope="session")
+def built(whole: Path) -> Iterator[Installation]:
+    """Built without interruption; tests of one file alone, which change it, may use it."""
+    installation = Installation(whole / "built")
     yield installation
     close(installation.lake)

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from models.demand.examples import CARRIED, demand_examples, examples_of_plans
+from models.demand.examples import (
+    CARRIED,
+    demand_examples,
+    examples_of_plans,
+    weekly_examples,
+)
 from models.demand.features import FEATURES, GROUPS, MONOTONE, NO_PROMOTION
 from models.demand.series import KEYS
 from tests.models.demand.market import market, week
@@ -151,6 +156,15 @@ def test_a_missing_row_of_an_active_panel_is_a_week_without_a_sale(panel: pl.Dat
     assert unknown["zero_share_13"] is None
     assert empty["zero_share_13"] == 1.0
     assert empty["level"] < unknown["level"] / 2
+
+
+def test_a_lazy_panel_in_any_order_gives_the_same_rows(panel: pl.DataFrame) -> None:
+    targets = [week(TARGET), week(TARGET + 1)]
+    shuffled = panel.sample(fraction=1.0, shuffle=True, seed=1).lazy()
+    made = demand_examples(shuffled, targets=targets)
+    assert_frame_equal(made, demand_examples(panel, targets=targets))
+    assert_frame_equal(made, pl.concat(weekly_examples(panel, targets=targets)))
+    assert not any(isinstance(dtype, pl.Enum) for dtype in made.dtypes)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from models.demand.examples import demand_examples
-from models.demand.thinning import thin_zeros
+from models.demand.thinning import keep_zeros, thin_zeros, zeros_kept
 from tests.models.demand.market import market, week
 
 
@@ -34,6 +34,14 @@ def test_what_stays_does_not_depend_on_the_order() -> None:
     shuffled = thin_zeros(rows.sample(fraction=1.0, shuffle=True, seed=2), seed=1)
     assert shuffled.sort("week_start", "store_id", "product_id").equals(thin_zeros(rows, seed=1))
     assert not thin_zeros(rows, seed=2).equals(thin_zeros(rows, seed=1))
+
+
+def test_weeks_thinned_one_by_one_are_the_whole_thinned() -> None:
+    rows = sparse()
+    share = zeros_kept(rows)
+    weeks = rows.partition_by("week_start", maintain_order=True)
+    parts = [keep_zeros(part, share=share, seed=1) for part in weeks]
+    assert pl.concat(parts).equals(thin_zeros(rows, seed=1))
 
 
 def test_a_dense_panel_keeps_every_row() -> None:

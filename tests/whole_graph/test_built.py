@@ -1,21 +1,27 @@
-"""What a change re-materialises, and that weeks and ranges agree, on a built installation."""
+"""An installation that is built: what a change re-materialises, weeks and ranges, the gate."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from checks.gates.ranking_release import GATES
 from tests.tiny_retailer import FIRST_WEEK, ONE_WEEK, weeks_from_first
-from tests.whole_graph.conftest import WEEKS, Installation
+from tests.whole_graph.conftest import ROOT, WEEKS, Installation
 
 pytestmark = pytest.mark.slow
 
 EDITED_WEEK = FIRST_WEEK + 9 * ONE_WEEK
 COMING = FIRST_WEEK + WEEKS * ONE_WEEK
+
+OVERRIDE = {"reason": "the tests want to see it", "actor": "ada"}
 
 # Everything that reads product attributes, and what reads that.
 MAY_FOLLOW = {
@@ -125,3 +131,57 @@ def test_single_weeks_and_a_range_hold_the_same_rows(built: Installation) -> Non
         for feature_set in ("household", "product", "store", "household_product", "store_product"):
             key = (f"features.{feature_set}", week)
             assert after[key] == before[key]
+
+
+# The gate comes last: it spoils the home.
+
+
+def release_a_worse_model(built: Installation, **environment: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.whole_graph.reversed_model"],
+        cwd=ROOT,
+        env=built.environment | {"LIFTGRAPH_GATE_OVERRIDE": ""} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return said
+
+
+def test_a_model_that_ranks_worse_is_not_registered(built: Installation) -> None:
+    said = release_a_worse_model(built)
+    assert said["gates"]["beats_gp_topfreq"] is False
+    assert set(said["gates"]) == set(GATES)
+    assert not said["success"]
+    assert "models.champion" not in said["made"]
+    assert "serving.online_snapshot" not in said["made"]
+
+
+def test_the_plan_says_what_the_gate_holds_back(built: Installation) -> None:
+    entries = json.loads(built.liftgraph("plan", "--json").stdout)
+    blocked = {e["asset"]: e["why"] for e in entries if e["certainty"] == "blocked"}
+    assert "not shown to be better" in blocked["evaluation.ranking"]
+    assert "models.champion" in blocked
+
+
+def test_a_forced_release_goes_through_and_is_recorded(built: Installation) -> None:
+    said = release_a_worse_model(
+        built,
+        LIFTGRAPH_GATE_OVERRIDE=OVERRIDE["reason"],
+        LIFTGRAPH_GATE_OVERRIDE_BY=OVERRIDE["actor"],
+    )
+    assert all(said["gates"].values())
+    assert "models.champion" in said["made"]
+    report = built.home / "reports" / "ranking"
+    figures = json.loads((report / "metrics.json").read_text())
+    assert figures["override"] == OVERRIDE
+    assert not {g["name"]: g["passed"] for g in figures["gates"]}["beats_gp_topfreq"]
+    page = (report / "index.html").read_text()
+    assert "released all the same by ada (the tests want to see it)" in page
+    tags = said["champion_tags"]
+    assert tags["liftgraph.gate_override"] == OVERRIDE["reason"]
+    assert tags["liftgraph.gate_override_by"] == OVERRIDE["actor"]
+    assert "beats_gp_topfreq" in tags["liftgraph.gates_overridden"]
