@@ -89,11 +89,7 @@ class _Piece:
 def _piece(each: Any) -> _Piece | None:
     """A function, or a module and a name of it; None for a name that it does not define."""
     if isinstance(each, tuple):
-        module, name = each
-        found = _own_names(module).get(name)
-        if found is None:
-            return None
-        return _Piece(module, f"{module}.{name}", _normalised(found), _read_names(found), [])
+        return _named_piece(*each)
     function = inspect.unwrap(each)
     text, names = _text_and_names(function)
     name = function.__qualname__
@@ -107,6 +103,14 @@ def _piece(each: Any) -> _Piece | None:
         names=names,
         targets=_reached(function, names),
     )
+
+
+@cache
+def _named_piece(module: str, name: str) -> _Piece | None:
+    found = _own_names(module).get(name)
+    if found is None:
+        return None
+    return _Piece(module, f"{module}.{name}", _normalised(found), _read_names(found), [])
 
 
 def _text_and_names(function: Any) -> tuple[str, set[str]]:
@@ -123,7 +127,7 @@ def _read_names(tree: ast.AST) -> set[str]:
     """Names that a piece of code reads and does not bind itself; annotations change no row."""
     bound: set[str] = set()
     read: set[str] = set()
-    for node in ast.walk(_without_annotations(tree)):
+    for node in _without_annotations(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
@@ -131,14 +135,17 @@ def _read_names(tree: ast.AST) -> set[str]:
     return read - bound
 
 
-def _without_annotations(tree: ast.AST) -> ast.AST:
-    bare = copy.deepcopy(tree)
-    for node in ast.walk(bare):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-    return bare
+def _without_annotations(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node, but not those of a function's or an argument's annotation."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part, value in ast.iter_fields(node):
+            if part == "returns" or (part == "annotation" and isinstance(node, ast.arg)):
+                continue
+            held = value if isinstance(value, list) else [value]
+            waiting += [each for each in held if isinstance(each, ast.AST)]
 
 
 @cache
@@ -146,7 +153,7 @@ def _own_names(module: str) -> Mapping[str, ast.Module]:
     """What a module defines at its top level, by name."""
     tree = _source(module)
     found: dict[str, ast.Module] = {}
-    for statement in copy.deepcopy(tree).body if tree else ():
+    for statement in tree.body if tree else ():
         piece = ast.Module([statement], type_ignores=[])
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             found[statement.name] = _undecorated(piece)
@@ -220,8 +227,10 @@ def _undecorated(tree: ast.Module) -> ast.Module:
     """A function without its decorator: owners, groups and descriptions change no row."""
     first = tree.body[0]
     if isinstance(first, ast.FunctionDef):
+        # Its module is hashed with its decorators.
+        first = copy.copy(first)
         first.decorator_list = []
-    return tree
+    return ast.Module([first, *tree.body[1:]], type_ignores=[])
 
 
 def _module_of(target: object) -> str | None:
@@ -283,15 +292,15 @@ def _closure(module: str) -> frozenset[str]:
         if name in seen:
             continue
         seen.add(name)
-        tree = _source(name)
-        if tree is not None:
-            waiting += [m for m in _imports(tree) if _is_ours(m)]
+        waiting += [m for m in _imports(name) if _is_ours(m)]
     return frozenset(seen)
 
 
-def _imports(tree: ast.Module) -> set[str]:
+@cache
+def _imports(module: str) -> frozenset[str]:
+    tree = _source(module)
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -303,7 +312,7 @@ def _imports(tree: ast.Module) -> set[str]:
                     for alias in node.names
                     if _is_module(f"{node.module}.{alias.name}")
                 }
-    return found
+    return frozenset(found)
 
 
 @cache

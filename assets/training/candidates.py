@@ -29,7 +29,7 @@ from models.ranking.proposals import Known, propose
     },
     group="ranking",
     kinds={"polars", "ducklake"},
-    weeks_per_chunk=3,
+    weeks_per_chunk=6,
     # Earlier weeks have candidates as soon as somebody backfills them.
     since=PROTOCOL.train[0],
 )

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from models.actions.baselines import Room
 from models.actions.rules import admissible
@@ -143,7 +144,8 @@ def _ranked(candidates: pl.DataFrame, plan: pl.DataFrame, limits: Limits) -> pl.
         )
     )
     z = (ideas["_mean"] / ideas["_sd"]).to_numpy()
-    prize = ideas["_mean"].to_numpy() * norm.cdf(z) + ideas["_sd"].to_numpy() * norm.pdf(z)
+    density = np.exp(-(z**2) / 2.0) / np.sqrt(2.0 * np.pi)
+    prize = ideas["_mean"].to_numpy() * ndtr(z) + ideas["_sd"].to_numpy() * density
     return (
         ideas.with_columns(pl.Series("prize", prize, dtype=pl.Float64))
         .filter((pl.col("prize") >= LEAST_PRIZE) & (pl.col("lift") > 0))

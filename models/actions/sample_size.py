@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy.special import ndtri
 
 from models.actions.settings import TrialSettings
 
@@ -32,7 +32,7 @@ def store_weeks(*, mean: float, lift: float, trial: TrialSettings) -> float:
             f"a lift of {lift} on {mean} units has no test: name a lift other than zero, of "
             "sales that are not negative"
         )
-    reach = stats.norm.ppf(1 - trial.alpha / 2) + stats.norm.ppf(trial.power)
+    reach = ndtri(1 - trial.alpha / 2) + ndtri(trial.power)
     return float(reach**2 * trial.dispersion * (mean + treated) / lift**2)
 
 

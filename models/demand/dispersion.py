@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 # A forecast of nothing has no likelihood.
 SMALLEST_MEAN = 1e-6
@@ -36,6 +36,8 @@ class Dispersion:
 
     def cdf(self, units: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Probability of at most ``units``."""
+        from scipy import stats
+
         size, share = self._parameters(mean)
         return stats.nbinom.cdf(units, size, share)
 
@@ -43,6 +45,8 @@ class Dispersion:
         self, mean: np.ndarray, *, confidence: float = 0.95
     ) -> tuple[np.ndarray, np.ndarray]:
         """Units between which sales lie with at least ``confidence``."""
+        from scipy import stats
+
         size, share = self._parameters(mean)
         tail = (1.0 - confidence) / 2.0
         return stats.nbinom.ppf(tail, size, share), stats.nbinom.ppf(1.0 - tail, size, share)
@@ -63,6 +67,8 @@ def fit_dispersion(units: np.ndarray, mean: np.ndarray) -> Dispersion:
     Raises:
         ValueError: There are no rows, nothing was sold, or the fit fails.
     """
+    from scipy import optimize
+
     y = np.asarray(units, dtype=np.float64)
     mu = np.maximum(np.asarray(mean, dtype=np.float64), SMALLEST_MEAN)
     if y.size == 0 or y.sum() <= 0:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -220,6 +219,8 @@ def _regression(
     *,
     dropped: int,
 ) -> Regression:
+    from scipy import stats
+
     if cluster is not None:
         codes = _codes(frame, cluster)
         groups = int(codes.max()) + 1

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
-import vl_convert as vlc
+
+if TYPE_CHECKING:
+    import altair as alt
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"
@@ -44,6 +45,8 @@ def ndcg_by_week(
         titles: System to the name shown.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    import altair as alt
+
     systems = [model, *(s for s in by_week["system"].unique(maintain_order=True) if s != model)]
     data = by_week.with_columns(
         pl.col("system").replace_strict(dict(titles)).alias("name"),
@@ -88,6 +91,8 @@ def differences(intervals: pl.DataFrame, *, title: str, ident: str) -> str:
         title: Of the axis.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    import altair as alt
+
     # Metrics have four decimals, money and units none.
     largest = intervals.select(pl.col("low", "high").abs().max()).row(0)
     digits = 4 if max(largest) < LARGE else 0
@@ -147,6 +152,8 @@ def bars(frame: pl.DataFrame, *, label: str, value: str, title: str, ident: str)
         title: Of the axis.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    import altair as alt
+
     data = frame.select(
         pl.col(label).alias("label"),
         pl.col(value).alias("value"),
@@ -171,6 +178,8 @@ def reliability(bins: pl.DataFrame, *, ident: str) -> str:
         bins: ``probability, outcome`` (0..1) and ``offers``; each point is named by its offers.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    import altair as alt
+
     data = bins.with_columns(
         pl.col("offers").map_elements(lambda n: f"{n:,} offers", return_dtype=pl.String).alias("n")
     )
@@ -202,6 +211,8 @@ def pairs(frame: pl.DataFrame, *, columns: Mapping[str, str], title: str, ident:
         title: Of the axis.
         ident: Prefix of the SVG's ids, unique on its page.
     """
+    import altair as alt
+
     y = alt.Y("name:N", title=None, sort=frame["name"].to_list(), axis=alt.Axis(labelLimit=260))
     high = max(float(frame[column].to_numpy().max()) for column in columns)
     scale = alt.Scale(domain=[0.0, high * 1.15 or 1.0], nice=False)
@@ -237,6 +248,8 @@ def _spread(ends: pl.DataFrame, *, gap: float = 0.075) -> pl.DataFrame:
 
 def svg(chart: alt.LayerChart | alt.FacetChart, *, ident: str) -> str:
     """A chart as inline SVG in the page's own colours, its ids prefixed by ``ident``."""
+    import vl_convert as vlc
+
     themed = (
         chart.configure(background="transparent", font=FONT, padding=PADDING)
         .configure_view(stroke=None)

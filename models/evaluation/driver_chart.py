@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import altair as alt
 import polars as pl
 
 from models.evaluation.charts import ACCENT, FONT, INK, MUTED, RULE, WIDTH, svg
@@ -44,6 +43,8 @@ def decomposition(drivers: pl.DataFrame, *, title: str, ident: str) -> str:
     Raises:
         ValueError: There are no rows, or a week occurs twice.
     """
+    import altair as alt
+
     if drivers.is_empty() or drivers["week_start"].is_duplicated().any():
         raise ValueError(
             f"driver chart of {drivers.height} rows: it draws one row per week of one product; "

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
-from scipy.stats import false_discovery_control
 
 from models.lift.actions import Action, action_terms
 from models.lift.bounds import Z95
@@ -160,6 +159,8 @@ def falsified(z: np.ndarray, *, tested: np.ndarray, rate: float) -> np.ndarray:
         tested: Those that belong to the family; others do not fail.
         rate: False discovery rate, in (0, 1).
     """
+    from scipy.stats import false_discovery_control
+
     failed = np.zeros(z.size, dtype=bool)
     if tested.any():
         failed[tested] = false_discovery_control(2.0 * ndtr(-np.abs(z[tested]))) <= rate

@@ -31,14 +31,9 @@ class Synthetic:
         """Import the modules anew, as another process would."""
         for known in [m for m in sys.modules if "synthetic" in m]:
             del sys.modules[known]
-        for cached in (
-            module._source,
-            module._own_names,
-            module._module_hash,
-            module._closure,
-            module._is_module,
-        ):
-            cached.cache_clear()
+        for cached in vars(module).values():
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
         importlib.invalidate_caches()
         return importlib.import_module(name)
 
