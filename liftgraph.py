@@ -241,6 +241,42 @@ def export_contracts(*, folder: str) -> None:
 
 
 @main.command()
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--scale", default=1.0, show_default=True, help="Size in bundled years.")
+@click.option("--weeks", default=53, show_default=True, help="How many weeks.")
+@click.option("--products", default=12_000, show_default=True, help="How many the chain sells.")
+@click.option("--seed", default=20170101, show_default=True, help="Of the market.")
+def simulate(*, folder: str, scale: float, weeks: int, products: int, seed: int) -> None:
+    """Write the weekly drops of a simulated chain to FOLDER, to try sizes and settings on.
+
+    Land them with LIFTGRAPH_SOURCE=own and LIFTGRAPH_LANDING=FOLDER.
+    """
+    from pathlib import Path
+
+    from resources.sources.simulated import write_drops
+
+    others = [f for f in Path(folder).rglob("*.*") if not f.name.startswith("simulated-")]
+    if others:
+        raise click.ClickException(
+            f"{folder} holds other files, such as {others[0].relative_to(folder)}: drops of two "
+            "chains would mix; name another folder"
+        )
+    try:
+        rows = write_drops(
+            Path(folder),
+            scale=scale,
+            weeks=weeks,
+            seed=seed,
+            products=products,
+            on_stores=lambda done, of: console.print(f"{done:,} of {of:,} stores"),
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    for table, count in sorted(rows.items()):
+        console.print(f"{table}: {count:,} rows")
+
+
+@main.command()
 def reap() -> None:
     """Fail runs whose process is gone, so that they do not hold the queue."""
     from datetime import timedelta

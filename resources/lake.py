@@ -348,7 +348,7 @@ class Lake:
         column = contract.partition_column
         where = _where_in(column, weeks) if weeks is not None and column else ""
         connection.execute(f"DELETE FROM lake.{contract.table}{where}")
-        if column is None or "://" in self.data_path:
+        if "://" in self.data_path:
             self._insert(connection, contract, parts)
         else:
             self._adopt(connection, contract, parts)
@@ -407,7 +407,8 @@ class Lake:
                     f"{part} is no folder of staged rows; make it with stage()"
                 )
             for file in sorted(Path(made).rglob("*.parquet")):  # type: ignore[arg-type]
-                target = table / file.parent.name / f"{uuid.uuid4().hex}.parquet"
+                week = file.parent.name if contract.partition_column else ""
+                target = table / week / f"{uuid.uuid4().hex}.parquet"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(file, target)
                 adopted.append(str(target))
@@ -415,27 +416,29 @@ class Lake:
         if adopted:
             connection.execute(
                 f"CALL ducklake_add_data_files('lake', '{name}', ?, schema => '{schema}', "
-                "hive_partitioning => true)",
+                f"hive_partitioning => {contract.partition_column is not None})",
                 [adopted],
             )
 
 
 def stage(frame: pl.DataFrame, contract: Contract, folder: Path) -> Path:
-    """Write a frame's partitions as Parquet, one file each, where no reader looks.
+    """Write a frame as Parquet, a file for each partition, where no reader looks.
 
     Args:
         frame: Validated rows.
-        contract: Of the table; it has a partition column.
-        folder: Made; ``<partition column>=<week>/rows.parquet`` in it.
+        contract: Of the table.
+        folder: Made; ``<partition column>=<week>/rows.parquet`` in it, or ``rows.parquet``.
     """
     column = contract.partition_column
-    if column is None:
-        raise ValueError(f"{contract.table} has no partitions to stage")
     folder.mkdir(parents=True, exist_ok=True)
-    for (week,), rows in frame.select(contract.names).partition_by(column, as_dict=True).items():
-        place = folder / f"{column}={week}"
-        place.mkdir()
-        rows.write_parquet(place / "rows.parquet", compression="zstd", compression_level=1)
+    rows = frame.select(contract.names)
+    places = {"": rows} if frame.height else {}
+    if column is not None:
+        weeks = rows.partition_by(column, as_dict=True)
+        places = {f"{column}={week}": part for (week,), part in weeks.items()}
+    for place, part in places.items():
+        (folder / place).mkdir(exist_ok=True)
+        part.write_parquet(folder / place / "rows.parquet", compression="zstd", compression_level=1)
     return folder
 
 

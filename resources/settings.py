@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = Field(None, description="Key of the household pseudonyms")
 
     seed: int = 20170101
-    trials: int = Field(6, ge=1, description="Optuna trials of each model family")
+    trials: int = Field(4, ge=1, description="Optuna trials of each model family")
     serve_port: int = Field(3000, ge=1, le=65535)
 
     @field_validator("last_week", mode="before")

@@ -99,7 +99,10 @@ def evaluate(
             means.setdefault(name, []).append(
                 shown.select("week_start", "units", made.alias("mean"))
             )
-        on_step(f"demand: weeks {origin.targets[0]} to {origin.targets[-1]} are forecast")
+        on_step(
+            f"demand: weeks {origin.targets[0]} to {origin.targets[-1]} are forecast {horizon} "
+            "week(s) ahead"
+        )
     judged = rows.filter(pl.col("week_start").is_in(list(held_out)))
     found = {
         name: _level(pl.concat(parts), name, held_out, horizon) for name, parts in means.items()

@@ -126,7 +126,8 @@ def rank_held_out(
 ) -> HeldOut:
     """Score and rank the candidates of each week by each system.
 
-    A household without a history is ranked the popular products, as the service answers it.
+    A household without a history is ranked the popular products, as the service answers it. The
+    judged model ranks for every household, the others for those that bought something.
 
     Args:
         inputs: Candidates and features.
@@ -167,9 +168,12 @@ def rank_held_out(
             counted[scope.name].append(
                 candidate_events(scope.of(held), scope.of(bought), sources=names)
             )
+        # Only the judged model's offers to those who did not shop are looked at.
+        shoppers = rows.join(bought.select("household_id"), on="household_id", how="semi")
         for name, scorer in scorers.items():
-            scored = rows.select(*PAIR, "known_at", "source").with_columns(
-                scorer(rows).alias("score")
+            seen = rows if name == model else shoppers
+            scored = seen.select(*PAIR, "known_at", "source").with_columns(
+                scorer(seen).alias("score")
             )
             first = newcomers.select(*PAIR, "known_at", "source").with_columns(
                 scorer(newcomers).alias("score")

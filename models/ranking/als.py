@@ -53,6 +53,9 @@ class AlsParams:
 # nothing over 4 (.158 and .159) for a third more.
 ALS = AlsParams()
 
+# Of the vectors that sweeps start from, as the library's own.
+_SMALL = np.float32(0.01)
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -97,6 +100,18 @@ def als(
     """
     past = history if isinstance(history, BasketHistory) else basket_history(history)
     found = factorise(past, params=params, seed=seed, threads=threads)
+    return best_of_factors(past, found, limit=limit, households=households, threads=threads)
+
+
+def best_of_factors(
+    past: BasketHistory,
+    found: Factors,
+    *,
+    limit: int,
+    households: pl.Series | None = None,
+    threads: int | None = None,
+) -> pl.DataFrame:
+    """As ``als``, with the vectors of ``factorise``."""
 
     def score(block: np.ndarray) -> np.ndarray:
         return found.products @ found.households[block].T
@@ -105,22 +120,61 @@ def als(
 
 
 def factorise(
-    history: BasketHistory, *, params: AlsParams = ALS, seed: int, threads: int | None = None
+    history: BasketHistory,
+    *,
+    params: AlsParams = ALS,
+    seed: int,
+    threads: int | None = None,
+    earlier: tuple[BasketHistory, Factors] | None = None,
 ) -> Factors:
-    """Factorise the counts of baskets; arguments as for ``als``.
+    """Factorise the counts of baskets; a history without a row has vectors of zero.
 
-    A history without a row has vectors of zero.
+    Args:
+        history: From ``basket_history``.
+        params: As for ``als``.
+        seed: As for ``als``.
+        threads: As for ``als``.
+        earlier: A history of some weeks before and its vectors, to start from: it then takes fewer
+            sweeps.
     """
     confidence = history.matrix(np.ones(len(history.household)))
     if not confidence.nnz:
         empty = (np.zeros((size, params.factors), dtype=np.float32) for size in history.shape)
         return Factors(*empty)
     confidence.data = 1.0 + np.float32(params.alpha) * confidence.data
-    return _fitted(confidence, params=params, seed=seed, threads=threads)
+    start = None if earlier is None else _carried(history, *earlier, seed=seed)
+    return _fitted(confidence, params=params, seed=seed, threads=threads, start=start)
+
+
+def _carried(
+    history: BasketHistory, before: BasketHistory, found: Factors, *, seed: int
+) -> Factors:
+    """Vectors of who and what was known before, small random ones of the rest."""
+    rng = np.random.default_rng(seed)
+
+    def of(ids: pl.Series, known: pl.Series, vectors: np.ndarray) -> np.ndarray:
+        made = rng.random((ids.len(), vectors.shape[1]), dtype=np.float32) * _SMALL
+        places = pl.DataFrame({"id": known.cast(pl.String)}).with_row_index("place")
+        at = pl.DataFrame({"id": ids.cast(pl.String)}).join(
+            places, on="id", how="left", maintain_order="left"
+        )["place"]
+        there = at.is_not_null().to_numpy()
+        made[there] = vectors[at.drop_nulls().to_numpy()]
+        return made
+
+    return Factors(
+        of(history.households, before.households, found.households),
+        of(history.products, before.products, found.products),
+    )
 
 
 def _fitted(
-    confidence: sparse.csr_matrix, *, params: AlsParams, seed: int, threads: int | None
+    confidence: sparse.csr_matrix,
+    *,
+    params: AlsParams,
+    seed: int,
+    threads: int | None,
+    start: Factors | None,
 ) -> Factors:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
@@ -134,5 +188,7 @@ def _fitted(
             random_state=seed,
             num_threads=threads or 0,
         )
+        if start is not None:
+            model.user_factors, model.item_factors = start.households, start.products
         model.fit(confidence, show_progress=False)
     return Factors(households=model.user_factors, products=model.item_factors)

@@ -11,7 +11,7 @@ purchases, those before it the method's own, so a score falls within each of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from threading import Lock
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from models.ranking.als import als as als_scores
+from models.ranking.als import ALS, Factors, best_of_factors, factorise
 from models.ranking.basket_history import BasketHistory, BasketLog, basket_log, sorted_enums
 from models.ranking.cadence import repeat_cadence as cadence_scores
 from models.ranking.neighbours import TIFU, UPCF, TifuParams, UpcfParams
@@ -37,6 +37,9 @@ SCORE_DECIMALS = 9
 
 # Of the vectors that ALS starts from.
 ALS_SEED = 20170102
+# Sweeps from the vectors of the as-of before. On as-of weeks 37-42 one ranks as well as four from
+# nothing (NDCG@10 .155 and .154), in a third of the time.
+ALS_SWEEPS_FROM_EARLIER = 1
 
 SCHEMA = pl.Schema(
     {
@@ -223,16 +226,22 @@ def up_cf(
 def als(baskets: Baskets, *, events: pl.DataFrame, k: int, seed: int = ALS_SEED) -> pl.DataFrame:
     """Implicit-feedback ALS (Hu et al., ICDM 2008), filled up to k by global top frequency.
 
+    Each as-of starts from the vectors of the one before.
+
     Args:
         baskets: As for ``tifu_knn``.
         events: As for ``g_topfreq``.
         k: Length of a ranking.
         seed: Of the vectors that the sweeps start from.
     """
+    earlier: list[tuple[BasketHistory, Factors]] = []
 
     def scores(as_of: date, households: pl.Series) -> pl.DataFrame:
         past = baskets.before(as_of)
-        return als_scores(past, households=households, limit=k, seed=seed)
+        params = replace(ALS, iterations=ALS_SWEEPS_FROM_EARLIER) if earlier else ALS
+        found = factorise(past, params=params, seed=seed, earlier=earlier[-1] if earlier else None)
+        earlier[:] = [(past, found)]
+        return best_of_factors(past, found, households=households, limit=k)
 
     return _rank_baskets(baskets, events=events, k=k, scores=scores)
 

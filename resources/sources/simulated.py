@@ -8,7 +8,7 @@ block and not on the scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,7 @@ def write_drops(
     weeks: int = WEEKS,
     seed: int = 20170101,
     products: int = PRODUCTS,
+    on_stores: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> dict[str, int]:
     """Write a simulated chain's drops.
 
@@ -62,6 +63,7 @@ def write_drops(
         weeks: How many, from ``FIRST_WEEK``.
         seed: Of the market; the same seed, scale, weeks and products give the same bytes.
         products: How many the chain sells.
+        on_stores: Told how many stores are written, and of how many.
 
     Returns:
         Table to the rows written.
@@ -94,6 +96,7 @@ def write_drops(
             rng = np.random.default_rng([seed, 101, part, played.week])
             write("promotions", week, _promotions(market, played), part)
             write("basket_lines", week, _lines(market, played, households, rng), part)
+        on_stores(block[-1] + 1, len(stores))
     return rows
 
 

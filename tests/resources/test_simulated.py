@@ -4,8 +4,10 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from checks.contracts.registry import contract_of
+from liftgraph import main
 from resources import landing
 from resources.sources.simulated import FIRST_WEEK, write_drops
 from tests.conftest import Home, assets_of
@@ -27,6 +29,23 @@ def test_every_row_of_every_table_lands(home: Home, instance) -> None:
     for table, rows in sent.items():
         assert home.lake.scan(contract_of(f"raw.{table}")).collect().height == rows, table
         assert home.lake.scan(contract_of(f"quarantine.{table}")).collect().is_empty(), table
+
+
+def test_the_command_writes_them_and_says_so(tmp_path) -> None:
+    asked = [str(tmp_path / "drops"), "--scale", "0.03", "--weeks", "3", "--products", "60"]
+    done = CliRunner().invoke(main, ["simulate", *asked, "--seed", "7"])
+    assert done.exit_code == 0, done.output
+    assert "3 of 3 stores" in done.output
+    by_function = write_drops(tmp_path / "again", scale=0.03, **SMALL)
+    assert f"promotions: {by_function['promotions']:,} rows" in done.output
+    refused = CliRunner().invoke(main, ["simulate", asked[0], "--scale", "0"])
+    assert refused.exit_code == 1
+    assert "give a scale above 0" in refused.output
+    mine = tmp_path / "mine" / "products" / "2017-01-02" / "drop.parquet"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"")
+    mixed = CliRunner().invoke(main, ["simulate", str(tmp_path / "mine")])
+    assert (mixed.exit_code, "drop.parquet" in mixed.output) == (1, True)
 
 
 def test_a_seed_gives_the_same_bytes_and_another_one_others(tmp_path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import polars as pl
 import pytest
 
-from models.ranking.als import AlsParams, als, factorise
+from models.ranking.als import AlsParams, Factors, als, factorise
 from models.ranking.basket_history import basket_history, sorted_enums
 
 SCHEMA = {
@@ -76,3 +78,24 @@ def test_a_household_without_a_history_has_no_row() -> None:
 def test_wrong_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="must be"):
         AlsParams(factors=0)
+
+
+def test_vectors_of_an_earlier_history_are_a_start() -> None:
+    before = basket_history(two_tastes())
+    found = factorise(before, params=SMALL, seed=1)
+    new = two_tastes().filter(pl.col("household_id") == two_tastes()["household_id"][0])
+    grown = pl.concat([two_tastes(), new.with_columns(household_id=pl.lit("zz"))])
+    later = basket_history(grown)
+    one = AlsParams(**{**asdict(SMALL), "iterations": 1})
+    warm = factorise(later, params=one, seed=1, earlier=(before, found))
+    settled = factorise(later, params=SMALL, seed=1)
+    cold = factorise(later, params=one, seed=1)
+
+    def scores(vectors: Factors) -> np.ndarray:
+        return vectors.households @ vectors.products.T
+
+    off = np.abs(scores(warm) - scores(settled)).max()
+    assert off < 0.1
+    assert off < np.abs(scores(cold) - scores(settled)).max() / 3
+    # Nothing of the earlier one is changed.
+    assert scores(found).tobytes() == scores(factorise(before, params=SMALL, seed=1)).tobytes()

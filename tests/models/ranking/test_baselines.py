@@ -181,7 +181,12 @@ def test_basket_baselines_see_only_the_past_of_each_as_of(name: str) -> None:
     assert now.equals(baseline(past, events=EVENTS, k=3))
     later = EVENTS.with_columns(pl.lit(W4).alias("as_of"))
     both = baseline(BASKETS, events=pl.concat([later, EVENTS]), k=3)
-    assert both.equals(pl.concat([now, baseline(BASKETS, events=later, k=3)]))
+    assert both.filter(pl.col("as_of") == W3).equals(now)
+    until = basket_lines(SALES.filter(pl.col("week_start") < W4))
+    assert both.equals(baseline(until, events=pl.concat([later, EVENTS]), k=3))
+    if name != "als":
+        # Which starts from the vectors of the as-of before.
+        assert both.equals(pl.concat([now, baseline(BASKETS, events=later, k=3)]))
 
 
 @pytest.mark.parametrize("name", BASKET_BASELINES)
