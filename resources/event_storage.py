@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from dagster import EventLogEntry
 
 
+def _subject(event: EventLogEntry) -> tuple[object, ...]:
+    """Asset and kind of an event: of two such in a row, the second says all that the first did."""
+    # What is no event is refused when it is stored.
+    told = getattr(event, "dagster_event", None)
+    return (told.asset_key, told.event_type_value) if told and told.asset_key else (id(event),)
+
+
 class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     """One SQLite file in WAL mode; a connection per thread, a commit per batch."""
 
@@ -57,13 +64,21 @@ class BatchedSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one transaction: all of them, or none."""
+        latest = {_subject(event): id(event) for event in events}
         with self._engine().begin() as connection:
             self._threads.batch = connection
+            self._threads.latest = frozenset(latest.values())
             try:
                 for event in events:
                     self.store_event(event)
             finally:
-                self._threads.batch = None
+                self._threads.batch = self._threads.latest = None
+
+    def _store_asset_event(self, conn: sa.Connection, event: EventLogEntry, event_id: int) -> None:
+        """Say what is the last event of an asset; within a batch, once for each kind of event."""
+        latest = getattr(self._threads, "latest", None)
+        if latest is None or id(event) in latest:
+            super()._store_asset_event(conn, event, event_id)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the file has a table: asked per event, so what is there is remembered."""

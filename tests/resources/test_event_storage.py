@@ -150,3 +150,21 @@ def test_two_processes_write_one_log(tmp_path: Path) -> None:
     for run_id in runs:
         assert len(storage.get_logs_for_run(run_id)) == BATCHES * 21
     storage.dispose()
+
+
+def test_a_batch_says_of_an_asset_what_its_events_one_by_one_say(tmp_path: Path) -> None:
+    run_id = str(uuid.uuid4())
+    events = [entry(run_id, week) for week in WEEKS.get_partition_keys()[:5]]
+    found = []
+    for name, batches in (("together", [events]), ("apart", [[e] for e in events])):
+        storage = BatchedSqliteEventLogStorage(str(tmp_path / name))
+        for batch in batches:
+            storage.store_event_batch(batch)
+        (record,) = storage.get_asset_records([dg.AssetKey("weekly")])
+        last = record.asset_entry.last_materialization_record
+        assert last is not None
+        found.append((last.storage_id, last.partition_key, record.asset_entry.last_run_id))
+        weeks = storage.get_materialized_partitions(dg.AssetKey("weekly"))
+        assert weeks == set(WEEKS.get_partition_keys()[:5])
+        storage.dispose()
+    assert found[0] == found[1] == (5, "w04", run_id)
