@@ -249,13 +249,15 @@ def export_contracts(*, folder: str) -> None:
 def simulate(*, folder: str, scale: float, weeks: int, products: int, seed: int) -> None:
     """Write the weekly drops of a simulated chain to FOLDER, to try sizes and settings on.
 
-    Land them with LIFTGRAPH_SOURCE=own and LIFTGRAPH_LANDING=FOLDER.
+    Land them with LIFTGRAPH_SOURCE=own, LIFTGRAPH_LANDING=FOLDER and, for fewer weeks than 53,
+    LIFTGRAPH_LAST_WEEK.
     """
     from pathlib import Path
 
     from resources.sources.simulated import write_drops
 
-    others = [f for f in Path(folder).rglob("*.*") if not f.name.startswith("simulated-")]
+    files = [f for f in Path(folder).rglob("*") if f.is_file()]
+    others = [f for f in files if not f.name.lstrip(".").startswith("simulated-")]
     if others:
         raise click.ClickException(
             f"{folder} holds other files, such as {others[0].relative_to(folder)}: drops of two "

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
@@ -93,6 +94,7 @@ def write_history(
     known_at: datetime,
     data_snapshot: str,
     feature_set_hash: str,
+    named: Iterable[str] = (),
 ) -> HistoryManifest:
     """Write a history whole or not at all, make it the current one, and remove the oldest.
 
@@ -104,6 +106,7 @@ def write_history(
         known_at: As of the snapshot that it is made with.
         data_snapshot: Version of the lake the rows were read from; of equal rows, the first one's.
         feature_set_hash: As of the snapshot.
+        named: Versions that snapshots in use name: however old, they stay.
     """
     with unfinished_folder(root) as unfinished:
         digests = _write_files(unfinished, facts)
@@ -126,8 +129,10 @@ def write_history(
         manifest = HistoryManifest(**described | {"version": version})  # type: ignore[arg-type]
         (unfinished / MANIFEST).write_text(manifest.to_json())
         settle(unfinished, root / version, is_whole=lambda: _is_whole(root, version))
+    # One that is taken up again is as new as one that was written.
+    os.utime(root / version / MANIFEST)
     publish_snapshot(root, version)
-    _remove_oldest(root, keep=version)
+    _remove_oldest(root, keep={version, *named})
     return manifest
 
 
@@ -146,7 +151,8 @@ def open_history(root: Path, version: str | None = None) -> OnlineHistory:
     folder = root / chosen
     if not folder.is_dir():
         raise SnapshotMissingError(
-            f"history {chosen} is not in {root}; materialise serving.online_history"
+            f"history {chosen} is not in {root}; materialise serving.online_history and "
+            "serving.online_snapshot"
         )
     try:
         manifest = HistoryManifest.from_json((folder / MANIFEST).read_text())
@@ -198,8 +204,8 @@ def _is_whole(root: Path, version: str) -> bool:
     return True
 
 
-def _remove_oldest(root: Path, *, keep: str) -> None:
-    versions = [p for p in root.iterdir() if (p / MANIFEST).exists() and p.name != keep]
+def _remove_oldest(root: Path, *, keep: Collection[str]) -> None:
+    versions = [p for p in root.iterdir() if (p / MANIFEST).exists() and p.name not in keep]
     versions.sort(key=lambda p: (p / MANIFEST).stat().st_mtime, reverse=True)
     for old in versions[KEPT - 1 :]:
         # A service that has it mapped keeps it until it lets go.

@@ -152,6 +152,16 @@ def current_version(root: Path) -> str:
     return version
 
 
+def current_manifest(root: Path) -> SnapshotManifest:
+    """What the snapshot to serve is, without reading its arrays.
+
+    Raises:
+        SnapshotMissingError: Nothing has been published.
+        SnapshotDamagedError: Its manifest is missing or of another format.
+    """
+    return _read_manifest(root / current_version(root))
+
+
 def pointer_stamp(root: Path) -> PointerStamp | None:
     """Changes whenever a snapshot is published, and costs one ``stat``; None without a pointer."""
     try:

@@ -1,5 +1,7 @@
 """Serving: what the service recomputes a household from when an event arrives."""
 
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 
@@ -13,6 +15,7 @@ from models.ranking.candidates import WINDOW
 from models.ranking.proposals import Known
 from models.ranking.week_facts import week_facts
 from resources.online_history import write_history
+from resources.online_snapshot import SnapshotError, current_manifest
 
 # As the candidates of the coming week see them.
 _YEAR = FixedWeeks(PROTOCOL.coming - WINDOW, PROTOCOL.coming - ONE_WEEK)
@@ -55,6 +58,7 @@ def online_history(context: ArtifactContext, **known: pl.LazyFrame) -> Artifact:
         known_at=newest.collect().item() or instant,
         data_snapshot=str(context.lake.snapshot_id()),
         feature_set_hash=ranker_feature_hash(),
+        named=_named_by_the_snapshot(settings.online_dir),
     )
     return Artifact(
         versions={None: manifest.version},
@@ -67,3 +71,12 @@ def online_history(context: ArtifactContext, **known: pl.LazyFrame) -> Artifact:
             "folder": dg.MetadataValue.path(str(settings.online_history_dir)),
         },
     )
+
+
+def _named_by_the_snapshot(root: Path) -> list[str]:
+    """The history of the snapshot in use, which services may have to open again."""
+    try:
+        return [current_manifest(root).history]
+    except SnapshotError:
+        # There is none yet, or one that the service refuses as well.
+        return []

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -26,7 +27,12 @@ from models.ranking.reasons import explained
 from models.serving.snapshot import snapshot_arrays
 from resources import model_registry, service_code
 from resources.live_model import live_model
-from resources.online_snapshot import content_version, current_version, write_snapshot
+from resources.online_snapshot import (
+    SnapshotMissingError,
+    content_version,
+    current_version,
+    write_snapshot,
+)
 from resources.settings import PROJECT
 
 # Offers stored per household and week; a request may ask for up to 100.
@@ -192,7 +198,7 @@ def online_snapshot(
         data_snapshot=str(context.lake.snapshot_id()),
         # Of the code that made these rows: a champion of other features refuses them.
         feature_set_hash=ranker_feature_hash(),
-        history=current_version(settings.online_history_dir),
+        history=_history(settings.online_history_dir),
     )
     return Artifact(
         versions={None: content_version(manifest)},
@@ -205,3 +211,11 @@ def online_snapshot(
             "folder": dg.MetadataValue.path(str(settings.online_dir)),
         },
     )
+
+
+def _history(root: Path) -> str:
+    """The history in use; without one the service answers, and does not count events."""
+    try:
+        return current_version(root)
+    except SnapshotMissingError:
+        return ""

@@ -125,6 +125,8 @@ def train(
             f"training: {horizon} week(s) ahead on {rows[horizon]:,} rows, deviance of the "
             f"validation weeks {deviance[horizon]:.4f}"
         )
+        # The next horizon's are as large; a large chain has no room for both.
+        del examples, unseen, judged
     told: dict[str, Any] = {str(h): d.as_dict() for h, d in dispersions.items()}
     files[DISPERSION_FILE] = json.dumps(told, sort_keys=True).encode()
     assert study is not None  # noqa: S101
@@ -150,7 +152,7 @@ class _Examples:
 def _examples(known: pl.LazyFrame, *, weeks: DemandWeeks, horizon: int, seed: int) -> _Examples:
     taught = known.filter(pl.col("week_start").is_in(weeks.train))
     if "active" in known.collect_schema():
-        taught = taught.filter("active")
+        taught = taught.filter(pl.col("active").cast(pl.Boolean).fill_null(value=True))
     share = zeros_kept(taught)
     learned, unseen, rows = [], [], 0
     for week in weekly_examples(known, targets=weeks.train, horizon=horizon):

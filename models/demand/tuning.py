@@ -81,7 +81,8 @@ def tune(
         horizon=int(learned["horizon"][0]),
         stores=stores,
         first_look=FIRST_LOOK,
-        zeros=ZEROS_PER_SALE,
+        # Their share is that of all weeks learned from, not of the stores sampled.
+        zeros=[ZEROS_PER_SALE, "all weeks"],
         rounds=rounds,
         seed=seed,
         start=defaults,

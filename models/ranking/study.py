@@ -28,12 +28,12 @@ Objective = Callable[[Params], float | Generator[float, None, float]]
 # Index, parameters and value of a trial; no value if it was pruned.
 OnTrial = Callable[[int, Params, float | None], None]
 
-# TPE needs a few random trials before it can tell good from bad; its own default of 10 would leave
-# a short search wholly random.
-STARTUP_TRIALS = 4
+# TPE needs a few trials before it can tell good from bad: the defaults and two random ones; its own
+# default of 10 would leave a short search wholly random.
+STARTUP_TRIALS = 3
 
 # Trials that must have run to their end before others are held against their median.
-WARM_UP_TRIALS = 4
+WARM_UP_TRIALS = 2
 
 
 # Optuna looks whether its tables exist and then makes them; two searches at once would make them
@@ -77,7 +77,8 @@ def study_name(prefix: str, *, space: Space, **identity: Any) -> str:
             weeks, seed and so on; JSON values.
     """
     described = {name: json.loads(distribution_to_json(d)) for name, d in space.items()}
-    text = json.dumps({"space": described, **identity}, sort_keys=True)
+    rules = [STARTUP_TRIALS, WARM_UP_TRIALS]
+    text = json.dumps({"space": described, "rules": rules, **identity}, sort_keys=True)
     return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

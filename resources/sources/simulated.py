@@ -129,8 +129,10 @@ def _write(landing_dir: Path, table: str, week: date, frame: pl.DataFrame, part:
 
 def _remove_earlier(landing_dir: Path) -> None:
     for table in landing.TABLES:
-        for file in (landing_dir / table).glob("*/simulated-*.parquet"):
-            file.unlink()
+        # Hidden ones are what a killed simulation was writing.
+        for pattern in ("*/simulated-*.parquet", "*/.simulated-*.part"):
+            for file in (landing_dir / table).glob(pattern):
+                file.unlink()
 
 
 def _household_ids(numbers: np.ndarray) -> pl.Series:

@@ -39,9 +39,10 @@ def test_the_same_facts_again(tmp_path: Path) -> None:
 
 def test_equal_content_is_written_once(tmp_path: Path) -> None:
     first = write(tmp_path)
-    stamp = (tmp_path / first.version / "manifest.json").stat().st_mtime_ns
+    stamp = (tmp_path / first.version / "sales_value.npy").stat()
     assert write(tmp_path).version == first.version
-    assert (tmp_path / first.version / "manifest.json").stat().st_mtime_ns == stamp
+    again = (tmp_path / first.version / "sales_value.npy").stat()
+    assert (again.st_ino, again.st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
 
 
 def test_equal_rows_of_another_lake_snapshot_are_the_same_history(tmp_path: Path) -> None:
@@ -55,6 +56,24 @@ def test_equal_rows_of_another_lake_snapshot_are_the_same_history(tmp_path: Path
     )
     assert again.version == first.version
     assert open_history(tmp_path).manifest.data_snapshot == "1"
+
+
+def test_a_history_that_a_snapshot_names_stays_however_old(tmp_path: Path) -> None:
+    named = write(tmp_path).version
+    for number in range(1, KEPT + 3):
+        write_history(
+            tmp_path,
+            week().facts,
+            known_at=INSTANT + timedelta(days=number),
+            data_snapshot="1",
+            feature_set_hash="f",
+            named=[named],
+        )
+    assert open_history(tmp_path, named).manifest.version == named
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == KEPT + 1
+    write(tmp_path, number=KEPT + 3)
+    with pytest.raises(SnapshotMissingError, match="online_snapshot"):
+        open_history(tmp_path, named)
 
 
 def test_a_changed_file_is_refused_by_name(tmp_path: Path) -> None:

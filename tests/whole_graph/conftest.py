@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,11 +197,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _build(folder: Path) -> None:
+    # Left by a build that failed in another process.
+    shutil.rmtree(folder / "built", ignore_errors=True)
     installation = new_installation(folder / "built")
     installation.liftgraph("run", check=False)
     # So few households prove nothing: the gates of the ranker block, and nothing else fails.
     failed = {asset for (asset, _), s in installation.statuses().items() if not s.passed}
     assert failed == {"evaluation.ranking"}
+    assert {"ranking.candidates", "actions.plan", "evaluation.demand", "models.response"} <= {
+        asset for asset, _ in installation.statuses()
+    }
     installation.content().write_parquet(folder / "content.parquet")
     versions_frame(installation).write_parquet(folder / "versions.parquet")
     close(installation.lake)
