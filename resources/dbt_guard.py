@@ -36,6 +36,8 @@ from filelock import FileLock, Timeout
 
 LOCK = "LIFTGRAPH_LAKE_LOCK"
 LOCK_TIMEOUT = "LIFTGRAPH_LAKE_LOCK_TIMEOUT"
+# Of the connection, what the project's templates may read at parse time.
+CONNECTION_KEYS = ("database", "schema")
 WEEK_VARS = {"min_week": "LIFTGRAPH_DBT_MIN_WEEK", "max_week": "LIFTGRAPH_DBT_MAX_WEEK"}
 
 # Commands that may write to the lake. `test` and `show` only read, `parse`, `compile`, `list` and
@@ -175,6 +177,20 @@ def weeks_to_environment(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
+def parse_once_for_every_home() -> None:
+    """Have dbt take its last parse for this one whatever folder the lake lies in.
+
+    dbt parses the project again (five seconds) when anything of the connection differs, as
+    templates may read it. Those of this project read the schema and nothing else.
+    """
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    def connection_keys(_: DuckDBCredentials) -> tuple[str, ...]:
+        return CONNECTION_KEYS
+
+    DuckDBCredentials._connection_keys = connection_keys  # type: ignore[method-assign]  # noqa: SLF001
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run dbt with ``arguments``; does not return."""
     die_with_parent(int(os.environ.get("LIFTGRAPH_DBT_PARENT") or os.getppid()))
@@ -193,6 +209,7 @@ def main(arguments: Sequence[str]) -> None:
             sys.exit(EXIT_LOCKED)
     from dbt.cli.main import cli
 
+    parse_once_for_every_home()
     sys.argv = ["dbt", *weeks_to_environment(arguments)]
     cli()
 

@@ -15,7 +15,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,6 +34,23 @@ BUILD_ARGS = ("build", "--exclude-resource-type", "unit_test")
 _DERIVED = frozenset({"target", "logs", "dbt_packages"})
 _STAMP = ".sources.sha256"
 _PARSE_TIMEOUT_S = 300
+
+
+@contextmanager
+def not_in_this_process() -> Iterator[None]:
+    """Import ``dagster_dbt`` as where dbt is not installed, which it allows for.
+
+    It needs the names of some statuses, and would load all of dbt for them: two seconds of every
+    command, while dbt itself runs in a process of its own.
+    """
+    if "dbt" in sys.modules or "dagster_dbt" in sys.modules:
+        yield
+        return
+    sys.modules["dbt"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["dbt"]
 
 
 def extension_file(name: str) -> Path:
@@ -161,8 +179,8 @@ def manifest_path(
     ever seen whole.
 
     Args:
-        environment: From ``dbt_environment``. A build whose environment differs from the one of
-            the parse is right, but dbt parses again (about 5 s), as its paths are in the profile.
+        environment: From ``dbt_environment``. A build with another kind of catalog than that of
+            the parse is right, but dbt parses again (about 5 s).
         project_dir: The dbt project.
 
     Returns:
@@ -190,7 +208,7 @@ def _is_current(manifest: Path, stamp: Path, digest: str) -> bool:
 
 def _digest(project_dir: Path) -> str:
     """Of every source file of the project, and of the dbt that reads them."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(dbt_guard.CONNECTION_KEYS).encode())
     for package in ("dbt-core", "dbt-duckdb"):
         digest.update(importlib.metadata.version(package).encode())
     for path in sorted(project_dir.rglob("*")):

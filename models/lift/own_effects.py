@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from models.lift.noise import Noise
 from models.lift.panel_index import PanelIndex, group_sums
@@ -164,6 +163,8 @@ def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooli
     Raises:
         RuntimeError: The search for the spread ended without a finite likelihood.
     """
+    from scipy.optimize import minimize
+
     given = _timing_prior(start.spread.size, timing_spread)
 
     def loss(log_spread: np.ndarray) -> tuple[float, np.ndarray]:
