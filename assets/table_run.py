@@ -19,7 +19,7 @@ from assets.table_inputs import input_versions
 from checks.contracts.contract import Contract, ContractReport, validate
 from checks.drops import DropError, RefusedDropsError
 from resources import partition_status, run_reaper
-from resources.lake import Lake, stage
+from resources.lake import Lake, Staged, stage
 from resources.lake_io import Provenance, Validated
 from resources.partition_status import PartitionStatus
 from resources.settings import Settings
@@ -71,7 +71,7 @@ class TableRun:
         return self.settings.lake_dir / "staging" / self.context.run_id / self.name
 
     def results(self) -> Iterator[Any]:
-        parts: dict[str, list[pl.DataFrame | Path]] = {c.table: [] for c in self.contracts}
+        parts: dict[str, list[pl.DataFrame | Staged]] = {c.table: [] for c in self.contracts}
         reports: dict[str, list[ContractReport]] = {c.table: [] for c in self.contracts}
         inputs = self.inputs
         refused: list[DropError] = []
@@ -117,7 +117,7 @@ class TableRun:
 
     def make_chunk(
         self, number: int, chunk: list[date]
-    ) -> list[tuple[Contract, ContractReport, pl.DataFrame | Path]] | RefusedDropsError:
+    ) -> list[tuple[Contract, ContractReport, pl.DataFrame | Staged]] | RefusedDropsError:
         """Compute some weeks, validate them on their values, and keep them for the write.
 
         Files that cannot be let in are handed back: those of the other weeks are to be named too.
@@ -176,7 +176,7 @@ class TableRun:
 
     def keep(
         self, frame: pl.DataFrame, contract: Contract, chunk: list[date], number: int
-    ) -> pl.DataFrame | Path:
+    ) -> pl.DataFrame | Staged:
         """Keep a single chunk in memory; stage the chunks of a long range as Parquet."""
         if len(self.weeks) == len(chunk):
             return frame

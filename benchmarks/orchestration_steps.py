@@ -71,7 +71,7 @@ def run_weeks(asset: str, first: str, count: int, *, singly: bool) -> dict[str, 
 
     from checks.contracts.registry import contract_of
     from liftgraph import graph
-    from resources.lake import partition_versions
+    from resources.content_version import contents, versions
 
     start = date.fromisoformat(first)
     weeks = weeks_between(start, start + (count - 1) * ONE_WEEK)
@@ -87,9 +87,10 @@ def run_weeks(asset: str, first: str, count: int, *, singly: bool) -> dict[str, 
             )
             if not done.success:
                 sys.exit(f"{asset} {begin} failed")
-        with lake.read() as connection:
-            versions = partition_versions(connection, contract_of(asset), weeks=weeks)
-    text = "|".join(v.data_version for v in versions)
+        contract = contract_of(asset)
+        rows = lake.scan(contract, first=weeks[0], last=weeks[-1]).collect()
+        held = versions([contents(rows, contract)], weeks)
+    text = "|".join(v.data_version for v in held)
     return {"hash": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -224,7 +225,6 @@ def _bare_dbt(settings: Any, lake: Any) -> None:
     from assets.warehouse.dbt import dbt_settings
     from checks.contracts.marts import MARTS
     from resources import dbt_process
-    from resources.lake import partition_versions
 
     launcher = dbt_process.guarded_executable(settings.home / "bin", dbt_settings(settings))
     weeks = calendar()
@@ -236,11 +236,9 @@ def _bare_dbt(settings: Any, lake: Any) -> None:
         stdout=sys.stderr,
     )
     for contract in MARTS:
-        failed = [r for r in validate_mart(lake, contract, weeks) if not r.passed]
+        failed = [r for r, _ in validate_mart(lake, contract, weeks) if not r.passed]
         if failed:
             sys.exit(str(failed[0]))
-        with lake.read() as connection:
-            partition_versions(connection, contract, weeks=weeks)
 
 
 def _range_tags(first: str, last: str) -> dict[str, str]:

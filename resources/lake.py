@@ -22,6 +22,7 @@ import polars as pl
 
 from checks.contracts.contract import Contract
 from checks.schema_evolution import TABLE_PROPERTIES_DDL, SchemaChange, compare
+from resources.content_version import Contents, PartitionVersion, contents, versions
 from resources.lake_database import BUSY_TIMEOUT_MS, database, write_lock
 from resources.settings import Settings
 
@@ -62,12 +63,11 @@ def sql_type(dtype: pl.DataType) -> str:
 
 
 @dataclass(frozen=True)
-class PartitionVersion:
-    """What one partition of a table holds: rows and a version that changes with its content."""
+class Staged:
+    """Rows in a folder of Parquet files, where no reader looks, and what they are."""
 
-    week: date | None
-    rows: int
-    data_version: str
+    folder: Path
+    contents: Contents
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ class Lake:
         self,
         connection: duckdb.DuckDBPyConnection,
         contract: Contract,
-        parts: Sequence[pl.DataFrame | Path],
+        parts: Sequence[pl.DataFrame | Staged],
         *,
         weeks: Sequence[date] | None,
     ) -> list[PartitionVersion]:
@@ -337,7 +337,7 @@ class Lake:
         Args:
             connection: From ``write()``.
             contract: Of the table.
-            parts: Frames, or folders that ``stage`` made, that together hold the new rows. Staged
+            parts: Frames, or what ``stage`` made of them, that together hold the new rows. Staged
                 files are moved into the lake.
             weeks: Partitions to replace; ``None`` for a table without partitions.
 
@@ -350,9 +350,10 @@ class Lake:
         connection.execute(f"DELETE FROM lake.{contract.table}{where}")
         if "://" in self.data_path:
             self._insert(connection, contract, parts)
+            made = [p.contents if isinstance(p, Staged) else contents(p, contract) for p in parts]
         else:
-            self._adopt(connection, contract, parts)
-        return partition_versions(connection, contract, weeks=weeks)
+            made = self._adopt(connection, contract, parts)
+        return versions(made, weeks)
 
     def append(
         self, connection: duckdb.DuckDBPyConnection, contract: Contract, frame: pl.DataFrame
@@ -366,13 +367,13 @@ class Lake:
         self,
         connection: duckdb.DuckDBPyConnection,
         contract: Contract,
-        parts: Sequence[pl.DataFrame | Path],
+        parts: Sequence[pl.DataFrame | Staged],
     ) -> None:
         names = ", ".join(f'"{n}"' for n in contract.names)
         for part in parts:
-            if isinstance(part, Path):
-                rows = f"read_parquet('{part}/**/*.parquet', hive_partitioning = false)"
-                if not any(part.rglob("*.parquet")):
+            if isinstance(part, Staged):
+                rows = f"read_parquet('{part.folder}/**/*.parquet', hive_partitioning = false)"
+                if not any(part.folder.rglob("*.parquet")):
                     continue
             else:
                 connection.register("liftgraph_part", part.to_arrow())
@@ -380,15 +381,15 @@ class Lake:
             connection.execute(
                 f"INSERT INTO lake.{contract.table} ({names}) SELECT {names} FROM {rows}"
             )
-            if not isinstance(part, Path):
+            if not isinstance(part, Staged):
                 connection.unregister("liftgraph_part")
 
     def _adopt(
         self,
         connection: duckdb.DuckDBPyConnection,
         contract: Contract,
-        parts: Sequence[pl.DataFrame | Path],
-    ) -> None:
+        parts: Sequence[pl.DataFrame | Staged],
+    ) -> list[Contents]:
         """Move files into the lake and name them in its catalog: no row is written twice.
 
         Files moved by a transaction that does not commit are seen by nobody; maintenance removes
@@ -396,32 +397,33 @@ class Lake:
         """
         schema, name = contract.table.split(".")
         table = Path(self.data_path) / schema / name
-        adopted = []
+        adopted, made = [], []
         for number, part in enumerate(parts):
-            made = part
-            if isinstance(part, pl.DataFrame):
-                made = table / f".{uuid.uuid4().hex}.{number}"
-                stage(part, contract, made)
-            elif not part.is_dir():
+            staged = part
+            if isinstance(staged, pl.DataFrame):
+                staged = stage(staged, contract, table / f".{uuid.uuid4().hex}.{number}")
+            if not staged.folder.is_dir():
                 raise NotADirectoryError(
-                    f"{part} is no folder of staged rows; make it with stage()"
+                    f"{staged.folder} is no folder of staged rows; make it with stage()"
                 )
-            for file in sorted(Path(made).rglob("*.parquet")):  # type: ignore[arg-type]
+            for file in sorted(staged.folder.rglob("*.parquet")):
                 week = file.parent.name if contract.partition_column else ""
                 target = table / week / f"{uuid.uuid4().hex}.parquet"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(file, target)
                 adopted.append(str(target))
-            shutil.rmtree(made, ignore_errors=True)  # type: ignore[arg-type]
+            shutil.rmtree(staged.folder, ignore_errors=True)
+            made.append(staged.contents)
         if adopted:
             connection.execute(
                 f"CALL ducklake_add_data_files('lake', '{name}', ?, schema => '{schema}', "
                 f"hive_partitioning => {contract.partition_column is not None})",
                 [adopted],
             )
+        return made
 
 
-def stage(frame: pl.DataFrame, contract: Contract, folder: Path) -> Path:
+def stage(frame: pl.DataFrame, contract: Contract, folder: Path) -> Staged:
     """Write a frame as Parquet, a file for each partition, where no reader looks.
 
     Args:
@@ -439,41 +441,7 @@ def stage(frame: pl.DataFrame, contract: Contract, folder: Path) -> Path:
     for place, part in places.items():
         (folder / place).mkdir(exist_ok=True)
         part.write_parquet(folder / place / "rows.parquet", compression="zstd", compression_level=1)
-    return folder
-
-
-def partition_versions(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, *, weeks: Sequence[date] | None
-) -> list[PartitionVersion]:
-    """Rows and content version per partition; order of rows does not matter.
-
-    The version is stable for one DuckDB release: ``hash()`` may change with the next, which makes
-    every partition look changed once.
-    """
-    column = contract.partition_column if weeks is not None else None
-    names = ", ".join(f'"{n}"' for n in sorted(contract.names))
-    week = f'"{column}"' if column else "NULL::DATE"
-    where = _where_in(column, weeks) if column and weeks is not None else ""
-    found = {
-        row[0]: PartitionVersion(*row)
-        for row in connection.execute(
-            f"""
-            SELECT {week} AS week, count(*),
-                   left(md5(concat_ws('|', count(*), bit_xor(h), sum(h::HUGEINT))), 16)
-            FROM (SELECT {week}, hash({names}) AS h FROM lake.{contract.table}{where})
-            GROUP BY 1 ORDER BY 1
-            """
-            if column
-            else f"""
-            SELECT NULL::DATE AS week, count(*),
-                   left(md5(concat_ws('|', count(*), bit_xor(h), sum(h::HUGEINT))), 16)
-            FROM (SELECT hash({names}) AS h FROM lake.{contract.table})
-            """
-        ).fetchall()
-    }
-    if weeks is None:
-        return [found[None]]
-    return [found.get(w, PartitionVersion(week=w, rows=0, data_version="empty")) for w in weeks]
+    return Staged(folder, contents(frame, contract))
 
 
 def _create(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:

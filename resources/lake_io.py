@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,7 +21,8 @@ from checks.contracts.contract import Contract, ContractReport
 from checks.contracts.registry import contract_of
 from models.monitoring.week_bars import week_bars
 from resources import partition_status
-from resources.lake import Lake, PartitionVersion
+from resources.content_version import PartitionVersion
+from resources.lake import Lake, Staged
 from resources.partition_status import PartitionStatus
 
 
@@ -45,7 +45,7 @@ class Validated:
     """
 
     contract: Contract
-    parts: Sequence[pl.DataFrame | Path]
+    parts: Sequence[pl.DataFrame | Staged]
     reports: Sequence[ContractReport]
     weeks: Sequence[date] | None
     provenance: Provenance

@@ -16,7 +16,7 @@ from models.demand.features import FEATURES
 from models.demand.training import ROUNDS, DemandTraining, train
 from models.features.feature_set import feature_set_hash
 from resources import model_registry
-from resources.lake import partition_versions
+from resources.content_version import contents, versions
 from resources.revision import git_revision
 from resources.settings import Settings
 
@@ -42,8 +42,14 @@ FEATURES_VERSION = 1
 )
 def demand_model(context: ArtifactContext, panel: pl.LazyFrame) -> Artifact:
     settings = context.settings
-    with context.lake.read() as connection:
-        held = partition_versions(connection, DEMAND_PANEL, weeks=list(_weeks()))
+    weeks = list(_weeks())
+    held = versions(
+        (
+            contents(panel.filter(pl.col("week_start") == week).collect(), DEMAND_PANEL)
+            for week in weeks
+        ),
+        weeks,
+    )
     snapshot = hashlib.sha256("".join(v.data_version for v in held).encode()).hexdigest()[:16]
     training = train(
         panel,

@@ -21,7 +21,7 @@ from models.ranking.families import CLASSIFIER, XGBOOST
 from models.ranking.inputs import FEATURES
 from models.ranking.training import CALIBRATION_FILE, Training, train
 from resources import model_registry
-from resources.lake import partition_versions
+from resources.content_version import contents, versions
 from resources.revision import git_revision
 from resources.settings import Settings, get_settings
 
@@ -69,9 +69,8 @@ def offer_ranker(
 ) -> Artifact:
     settings = context.settings
     snapshot = context.lake.snapshot_id()
-    with context.lake.read() as connection:
-        (held,) = partition_versions(connection, OFFER_EXAMPLES, weeks=None)
     rows = examples.sort("as_of", "household_id", "product_id").collect()
+    (held,) = versions([contents(rows, OFFER_EXAMPLES)], None)
     training = train(
         rows,
         purchases=purchases.select("household_id", "product_id", "as_of").collect(),

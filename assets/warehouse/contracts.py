@@ -25,7 +25,8 @@ from checks.contracts.contract import Contract, ContractReport, validate
 from checks.contracts.marts import MARTS
 from models.calendar import weeks_between
 from resources import partition_status
-from resources.lake import Lake, partition_versions
+from resources.content_version import Contents, PartitionVersion, contents, versions
+from resources.lake import Lake
 from resources.partition_status import PartitionStatus
 
 # Weeks of a mart validated at a time: 400,000 promotion rows each.
@@ -79,12 +80,14 @@ def mart_contracts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
         onwards = _node(contract)["config"].get("replaces") == "onwards"
         mine = [w for w in calendar() if w >= min(weeks)] if onwards else weeks
         started = time.perf_counter()
-        reports = validate_mart(lake, contract, mine)
+        checked = validate_mart(lake, contract, mine)
+        reports = [report for report, _ in checked]
         _record(
             lake,
             contract,
             weeks=mine,
             reports=reports,
+            held=versions([found for _, found in checked], mine),
             run_id=context.run.run_id,
             seconds=time.perf_counter() - started,
         )
@@ -118,12 +121,20 @@ def _record_views_of_marts(run: dg.DagsterRun, lake: Lake, *, weeks: list[date])
     record_views(lake, made, weeks=weeks, run_id=run.run_id)
 
 
-def validate_mart(lake: Lake, contract: Contract, weeks: list[date]) -> list[ContractReport]:
-    """Hold what a mart holds for ``weeks`` against its contract, some weeks at a time."""
-    chunks = [weeks[i : i + WEEKS_AT_ONCE] for i in range(0, len(weeks), WEEKS_AT_ONCE)]
-    return [
-        validate(lake.scan(contract, first=c[0], last=c[-1]).collect(), contract) for c in chunks
-    ]
+def validate_mart(
+    lake: Lake, contract: Contract, weeks: list[date]
+) -> list[tuple[ContractReport, Contents]]:
+    """Hold what a mart holds for ``weeks`` against its contract, some weeks at a time.
+
+    Returns:
+        By some weeks, the report and what they hold.
+    """
+    checked = []
+    for i in range(0, len(weeks), WEEKS_AT_ONCE):
+        some = weeks[i : i + WEEKS_AT_ONCE]
+        rows = lake.scan(contract, first=some[0], last=some[-1]).collect()
+        checked.append((validate(rows, contract), contents(rows, contract)))
+    return checked
 
 
 def _record(
@@ -132,6 +143,7 @@ def _record(
     *,
     weeks: list[date],
     reports: list[ContractReport],
+    held: list[PartitionVersion],
     run_id: str,
     seconds: float,
 ) -> None:
@@ -162,6 +174,6 @@ def _record(
                     seconds=seconds / len(weeks),
                     reason=reason[:4000] if str(version.week) in bad else "",
                 )
-                for version in partition_versions(connection, contract, weeks=weeks)
+                for version in held
             ],
         )
