@@ -46,7 +46,7 @@ serve: install ## The offer service on http://127.0.0.1:3000 (runs the demo firs
 	@$(BIN)/python -m bentos.server
 
 test: install ## All tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## Tests that start no process
 	@$(BIN)/python -m pytest -m "not slow"

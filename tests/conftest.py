@@ -41,6 +41,27 @@ hypothesis.settings.register_profile("liftgraph", deadline=None)
 hypothesis.settings.load_profile("liftgraph")
 
 
+# The longest chains. Of several test processes one starts the first at once, beside the fast tests,
+# and the other compares with what the first has built.
+_BUILT = Path("whole_graph/test_built.py")
+_KILLED = Path("whole_graph/test_kill_and_resume.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files without a slow test come first, and long ones before short ones."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.match(str(_BUILT)):
+            return 2 if alone else 0
+        if item.path.match(str(_KILLED)):
+            return 2
+        return 3 if item.path in slow else 1
+
+    items.sort(key=turn)
+
+
 def pytest_sessionfinish() -> None:
     shutil.rmtree(_PROCESS_HOME, ignore_errors=True)
 
