@@ -123,12 +123,15 @@ class TableRun:
         Files that cannot be let in are handed back: those of the other weeks are to be named too.
         """
         try:
-            return [
-                (contract, validate(frame, contract), self.keep(frame, contract, chunk, number))
-                for contract, frame in self.compute(chunk)
-            ]
+            made: list[tuple[Contract, ContractReport, pl.DataFrame | Staged]] = []
+            for contract, frame in self.compute(chunk):
+                report = validate(frame, contract)
+                # What failed is never written.
+                kept = self.keep(frame, contract, chunk, number) if report.passed else frame
+                made.append((contract, report, kept))
         except RefusedDropsError as refused:
             return refused
+        return made
 
     def compute(self, chunk: list[date]) -> Iterator[tuple[Contract, pl.DataFrame]]:
         if time.perf_counter() - self.said > SECONDS_BETWEEN_PROGRESS:

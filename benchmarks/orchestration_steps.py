@@ -14,7 +14,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -156,7 +155,7 @@ def _bare_body(name: str, body: Any, *, lake: Any, settings: Any, weeks: list[da
         return
     chunks = body.chunks(own)
     frames = body.held(_frames(body, lake, own))
-    parts: dict[str, list[Path | Any]] = {c.table: [] for c in body.contracts}
+    parts: dict[str, list[Any]] = {c.table: [] for c in body.contracts}
     folder = settings.lake_dir / "staging" / "bare"
 
     def make(number: int, chunk: list[date]) -> dict[str, Any]:

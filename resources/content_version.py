@@ -79,11 +79,20 @@ def versions(parts: Iterable[Contents], weeks: Sequence[date] | None) -> list[Pa
     Args:
         parts: Of ``contents``.
         weeks: All partitions, those left empty included; ``None`` for a table without.
+
+    Raises:
+        ValueError: A part holds rows of another partition.
     """
     together: dict[date | None, Content] = {}
     for part in parts:
         for week, content in part.items():
             together[week] = together.get(week, Content()) + content
+    foreign = together.keys() - set([None] if weeks is None else weeks)
+    if foreign:
+        raise ValueError(
+            f"rows of {', '.join(sorted(map(str, foreign)))[:200]} among those of "
+            f"{'the whole table' if weeks is None else 'the weeks asked for'}"
+        )
     if weeks is None:
         whole = together.get(None, Content())
         return [PartitionVersion(None, whole.rows, whole.version)]

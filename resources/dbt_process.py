@@ -50,7 +50,7 @@ def not_in_this_process() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules["dbt"]
+        sys.modules.pop("dbt", None)
 
 
 def extension_file(name: str) -> Path:
@@ -179,8 +179,7 @@ def manifest_path(
     ever seen whole.
 
     Args:
-        environment: From ``dbt_environment``. A build with another kind of catalog than that of
-            the parse is right, but dbt parses again (about 5 s).
+        environment: From ``dbt_environment``; of any home, as the parse is the same for all.
         project_dir: The dbt project.
 
     Returns:
@@ -191,19 +190,34 @@ def manifest_path(
     """
     target = project_dir / "target"
     target.mkdir(exist_ok=True)
-    manifest, stamp = target / MANIFEST, target / _STAMP
+    manifest = target / MANIFEST
     digest = _digest(project_dir)
-    if _is_current(manifest, stamp, digest):
+    if _is_current(target, digest):
         return manifest
     with FileLock(target / ".parse.lock"):
-        if not _is_current(manifest, stamp, digest):
+        if not _is_current(target, digest):
             _parse(project_dir=project_dir, target=target, environment=environment)
-            stamp.write_text(digest)
+            (target / _STAMP).write_text(_stamp(target, digest))
     return manifest
 
 
-def _is_current(manifest: Path, stamp: Path, digest: str) -> bool:
-    return manifest.exists() and stamp.exists() and stamp.read_text() == digest
+def _is_current(target: Path, digest: str) -> bool:
+    """Whether the last parse is of these sources, and its files are those that it left.
+
+    A dbt that somebody starts by hand leaves a parse that no guarded build takes.
+    """
+    stamp = target / _STAMP
+    return (
+        (target / MANIFEST).exists()
+        and stamp.exists()
+        and stamp.read_text() == _stamp(target, digest)
+    )
+
+
+def _stamp(target: Path, digest: str) -> str:
+    parsed = target / PARTIAL_PARSE
+    held = hashlib.sha256(parsed.read_bytes()).hexdigest() if parsed.exists() else "none"
+    return f"{digest} {held}"
 
 
 def _digest(project_dir: Path) -> str:

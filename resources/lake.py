@@ -247,6 +247,27 @@ class Lake:
         with self.read() as connection:
             return _one(connection, "SELECT id FROM lake.current_snapshot()")
 
+    def written_since(
+        self, connection: duckdb.DuckDBPyConnection, table: str, snapshot: int
+    ) -> bool:
+        """Whether rows of a table were added or removed after a snapshot."""
+        schema, name = table.split(".")
+        made = connection.execute(
+            f"SELECT table_id::VARCHAR FROM {_META}.ducklake_table t "
+            f"JOIN {_META}.ducklake_schema s USING (schema_id) "
+            "WHERE s.schema_name = ? AND t.table_name = ? AND t.end_snapshot IS NULL",
+            [schema, name],
+        ).fetchone()
+        later = connection.execute(
+            f"SELECT changes FROM lake.snapshots() WHERE snapshot_id > {snapshot}"
+        ).fetchall()
+        return made is not None and any(
+            made[0] in tables
+            for (changes,) in later
+            for kind, tables in changes.items()
+            if "insert" in kind or "delete" in kind
+        )
+
     def has_snapshot(self, snapshot: int) -> bool:
         """Whether the lake can still be read as of a snapshot; old ones expire."""
         with self.read() as connection:

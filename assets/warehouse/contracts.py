@@ -80,6 +80,7 @@ def mart_contracts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
         onwards = _node(contract)["config"].get("replaces") == "onwards"
         mine = [w for w in calendar() if w >= min(weeks)] if onwards else weeks
         started = time.perf_counter()
+        snapshot = lake.snapshot_id()
         checked = validate_mart(lake, contract, mine)
         reports = [report for report, _ in checked]
         _record(
@@ -88,6 +89,7 @@ def mart_contracts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
             weeks=mine,
             reports=reports,
             held=versions([found for _, found in checked], mine),
+            snapshot=snapshot,
             run_id=context.run.run_id,
             seconds=time.perf_counter() - started,
         )
@@ -144,9 +146,15 @@ def _record(
     weeks: list[date],
     reports: list[ContractReport],
     held: list[PartitionVersion],
+    snapshot: int,
     run_id: str,
     seconds: float,
 ) -> None:
+    """Record what was checked, if the lake still holds it.
+
+    Raises:
+        Failure: Another run wrote the mart in the meantime.
+    """
     node = _node(contract)
     metadata = TRANSLATOR.get_metadata(node)
     described = metadata[INPUTS_KEY]
@@ -158,6 +166,12 @@ def _record(
     bad = {w for r in reports for w in r.bad_partitions}
     reason = "; ".join(str(r) for r in reports if not r.passed)
     with lake.write() as connection:
+        if lake.written_since(connection, contract.table, snapshot):
+            raise dg.Failure(
+                description=f"{contract.table}: another run wrote it while its contract was "
+                "checked; nothing was recorded. Run it again",
+                allow_retries=False,
+            )
         partition_status.record(
             connection,
             [

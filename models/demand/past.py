@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -82,21 +82,27 @@ def _shape(history: History, rows: np.ndarray) -> Features:
     last = s.units[rows, max(0, week - 25) : week + 1].astype(np.float32)
     known = s.known[rows, max(0, week - 25) : week + 1]
     last = np.where(known, last, np.nan)
-    with warnings.catch_warnings():
-        # A pair of which nothing is known yet has NaN for all of these.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return {
-            "spread_13": np.nanstd(last[:, -13:], axis=1),
-            "peak_13": np.nanmax(last[:, -13:], axis=1),
-            "median_13": np.nanmedian(last[:, -13:], axis=1),
-            "zero_share_13": np.nanmean(
-                np.where(known[:, -13:], last[:, -13:] == 0, np.nan), axis=1
-            ),
-            "zero_share_26": np.nanmean(np.where(known, last == 0, np.nan), axis=1),
-            "weeks_since_sale": _since(history.last_sale[rows], week),
-            "pair_age": _since(history.first_seen[rows], week),
-            "product_age": _since(history.product_first[s.product.of_row[rows]], week),
-        }
+    return {
+        "spread_13": where_known(np.nanstd, last[:, -13:]),
+        "peak_13": where_known(np.nanmax, last[:, -13:]),
+        "median_13": where_known(np.nanmedian, last[:, -13:]),
+        "zero_share_13": where_known(
+            np.nanmean, np.where(known[:, -13:], last[:, -13:] == 0, np.nan)
+        ),
+        "zero_share_26": where_known(np.nanmean, np.where(known, last == 0, np.nan)),
+        "weeks_since_sale": _since(history.last_sale[rows], week),
+        "pair_age": _since(history.first_seen[rows], week),
+        "product_age": _since(history.product_first[s.product.of_row[rows]], week),
+    }
+
+
+def where_known(summary: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A summary of each row's known values; NaN for a pair of which nothing is known yet."""
+    known = ~np.isnan(values).all(axis=1)
+    made = np.full(len(values), np.nan, dtype=values.dtype)
+    if known.any():
+        made[known] = summary(values[known], axis=1)
+    return made
 
 
 def simple_means(history: History, rows: np.ndarray) -> Features:

@@ -6,13 +6,11 @@ theirs takes away; it never looks at the product's own plan.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import polars as pl
 
 from models.demand.history import History
-from models.demand.past import Features
+from models.demand.past import Features, where_known
 from models.demand.series import NONE, REAL_DISCOUNT, place
 
 
@@ -42,9 +40,9 @@ def own_features(history: History, rows: np.ndarray, plan: pl.DataFrame) -> Feat
         "discount": plan["discount"].to_numpy(),
         "log_price": price,
         "log_base_price": base,
-        "price_over_mean_13": price - _mean(prices),
+        "price_over_mean_13": price - where_known(np.nanmean, prices),
         "price_over_last": price - prices[:, -1],
-        "base_price_trend": base - _mean(bases),
+        "base_price_trend": base - where_known(np.nanmean, bases),
         "promotion_effect": learned.of_products()[s.product.of_row[rows], states],
         "display_strength": display,
         "mailer_strength": mailer,
@@ -123,10 +121,3 @@ def _others_max(of: np.ndarray, values: np.ndarray) -> np.ndarray:
     found = np.empty(of.size)
     found[order] = np.where(is_best, second, best)
     return np.where(np.isfinite(found), found, np.nan)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    with warnings.catch_warnings():
-        # A pair without a known price has no mean.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, axis=1)

@@ -97,7 +97,7 @@ def estimate_effects(panel: pl.DataFrame, *, settings: LiftSettings | None = Non
         mean = fixed.of(index) * other * np.exp(log_own)
         noise = noise_of(index, mean)
         info = information(index, terms=terms, mean=mean, at=own, timing=pool.timing, noise=noise)
-        pool = pooling(info, start=pool, timing_spread=settings.timing_spread)
+        pool = pooling(info, start=pool.spread, timing_spread=settings.timing_spread)
         own, covariance = posterior(info, pool)
         if cycle >= _CYCLES_BEFORE_SPILL:
             relative = _relative(own, covariance, terms, index)

@@ -21,6 +21,8 @@ from models.lift.panel_index import PanelIndex, group_sums
 # Keeps matrices of products that never tried a kind of action invertible.
 _RIDGE = 1e-6
 _LEAST_SPREAD = 0.02
+# Of the gradient, per product.
+_ENOUGH = 1e-3
 # A factor of twenty for one spread: no promotion differs more from product to product.
 _MOST_LOG_SPREAD = float(np.log(3.0))
 # Size of a term when it is used: 1 for a display or mailer, the log of a fifth off for a price.
@@ -149,7 +151,7 @@ def information(
     )
 
 
-def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooling:
+def pooling(info: Information, *, start: np.ndarray, timing_spread: float) -> Pooling:
     """Mean, spread and timing that make what the products' own data say most likely.
 
     The effects are integrated out. For a given spread mean and timing have a closed form; the
@@ -157,15 +159,15 @@ def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooli
 
     Args:
         info: Of the products.
-        start: Where to begin.
+        start: Spread by term to begin from.
         timing_spread: Of the prior of the timing about 0, in log units of a typical use.
 
     Raises:
-        RuntimeError: The search for the spread ended without a finite likelihood.
+        RuntimeError: The search for the spread did not come to its end.
     """
     from scipy.optimize import minimize
 
-    given = _timing_prior(start.spread.size, timing_spread)
+    given = _timing_prior(start.size, timing_spread)
 
     def loss(log_spread: np.ndarray) -> tuple[float, np.ndarray]:
         fitted = _given_spread(info, np.exp(log_spread), given)
@@ -174,15 +176,19 @@ def pooling(info: Information, *, start: Pooling, timing_spread: float) -> Pooli
     least = np.log(_LEAST_SPREAD)
     found = minimize(
         loss,
-        np.clip(np.log(start.spread), least, _MOST_LOG_SPREAD),
+        np.clip(np.log(start), least, _MOST_LOG_SPREAD),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(least, _MOST_LOG_SPREAD)] * start.spread.size,
+        bounds=[(least, _MOST_LOG_SPREAD)] * start.size,
         options={"ftol": 1e-12, "gtol": 1e-6, "maxiter": 200},
     )
-    if not np.isfinite(found.fun):
+    # At the last digit a line search may find nothing better; that is the end, too.
+    inside = (found.x > least) & (found.x < _MOST_LOG_SPREAD)
+    left = float(np.abs(found.jac[inside]).max(initial=0.0))
+    if not (np.isfinite(found.fun) and (found.success or left < _ENOUGH)):
         raise RuntimeError(
-            f"pooling of own effects: the likelihood is {found.fun}: {found.message}"
+            f"pooling of own effects: no spread was found ({found.message}; likelihood "
+            f"{found.fun:.4g}, gradient {left:.2g})"
         )
     spread = np.exp(found.x)
     fitted = _given_spread(info, spread, given)

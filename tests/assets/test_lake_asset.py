@@ -299,11 +299,17 @@ def test_rows_of_weeks_that_were_not_asked_for_are_refused(home: Home, instance)
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda f: f.drop("units"), lambda f: f.with_columns(pl.col("units").cast(pl.Float64))],
-    ids=["missing", "re-typed"],
+    [
+        lambda f: f.drop("units"),
+        lambda f: f.with_columns(pl.col("units").cast(pl.Float64)),
+        lambda f: f.with_columns(units=pl.lit("many")),
+    ],
+    ids=["missing", "re-typed", "no number"],
 )
-def test_a_wrong_schema_fails_every_week(home: Home, instance, spoil) -> None:
-    assert not home.materialize(sales_asset(spoil), instance=instance, weeks=WEEKS[:2]).success
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_wrong_schema_fails_every_week(home: Home, instance, spoil, chunk: int) -> None:
+    asset = sales_asset(spoil, weeks_per_chunk=chunk)
+    assert not home.materialize(asset, instance=instance, weeks=WEEKS[:2]).success
     assert statuses(home) == dict.fromkeys(WEEKS[:2], ("failed", 0))
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster_dbt import DbtCliResource
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from filelock import FileLock, Timeout
 from tiny_lake import WEEKS, TinyLake, wait_for, week_vars
 
+from assets.warehouse.dbt import DbtProcess
 from checks.contracts.marts import FCT_STORE_PRODUCT_WEEK
 from checks.contracts.raw import STORES
 from resources import dbt_guard
@@ -63,6 +63,10 @@ def test_columns_and_their_lineage_reach_dagster(built: TinyLake, tmp_path: Path
         manifest=built.home / "target" / "manifest.json",
     )
     (event,) = [e for e in invocation.stream() if isinstance(e, dg.AssetMaterialization)]
+    # Nothing of dbt in this process, and in its own the parse that this project has had.
+    assert invocation.adapter is None
+    log = (tmp_path / "target" / "dbt.log").read_text()
+    assert "Unable to do partial parsing" not in log
     assert event.asset_key == dg.AssetKey(["marts", "fct_store_product_week"])
     columns = event.metadata["dagster/column_schema"].value.columns
     assert {c.name for c in columns} == set(FCT_STORE_PRODUCT_WEEK.names)
@@ -74,7 +78,7 @@ def test_columns_and_their_lineage_reach_dagster(built: TinyLake, tmp_path: Path
     }
 
 
-def dagster_dbt(built: TinyLake, *, folder: Path, lock_timeout_s: str = "60") -> DbtCliResource:
+def dagster_dbt(built: TinyLake, *, folder: Path, lock_timeout_s: str = "60") -> DbtProcess:
     """The resource as the graph has it: Dagster chooses where dbt writes its files."""
     environment = {
         name: value
@@ -82,7 +86,21 @@ def dagster_dbt(built: TinyLake, *, folder: Path, lock_timeout_s: str = "60") ->
         if name not in {"DBT_TARGET_PATH", "DBT_LOG_PATH"}
     }
     launcher = guarded_executable(folder, environment | {dbt_guard.LOCK_TIMEOUT: lock_timeout_s})
-    return DbtCliResource(project_dir=PROJECT_DIR, dbt_executable=str(launcher))
+    return DbtProcess(project_dir=PROJECT_DIR, dbt_executable=str(launcher))
+
+
+@pytest.mark.slow
+def test_the_graph_loads_nothing_of_dbt() -> None:
+    code = "import sys, definitions; print([m for m in sys.modules if m.split('.')[0] == 'dbt'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_DIR.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,9 +44,7 @@ def test_another_value_is_another_version(rows: list, place: int, more: int) -> 
 
 @given(ROWS.filter(bool))
 def test_a_row_twice_is_not_a_row_once(rows: list) -> None:
-    once, twice = (
-        versions([contents(frame(r), SALES)], [rows[0][0]]) for r in (rows, [*rows, rows[0]])
-    )
+    once, twice = (versions([contents(frame(r), SALES)], WEEKS) for r in (rows, [*rows, rows[0]]))
     assert once != twice
 
 
@@ -73,3 +72,11 @@ def test_a_table_without_weeks_has_one_version() -> None:
 def test_a_week_without_rows_is_empty() -> None:
     (version,) = versions([], WEEKS[:1])
     assert (version.rows, version.data_version) == (0, EMPTY)
+
+
+def test_rows_of_another_week_are_refused() -> None:
+    part = contents(frame([(WEEKS[0], "a", 1), (WEEKS[1], "a", 1)]), SALES)
+    with pytest.raises(ValueError, match=str(WEEKS[1])):
+        versions([part], WEEKS[:1])
+    with pytest.raises(ValueError, match="whole table"):
+        versions([part], None)

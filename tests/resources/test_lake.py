@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pandera.polars as pa
@@ -22,7 +22,7 @@ from checks.contracts.contract import Contract, column
 from checks.schema_evolution import BreakingSchemaChangeError
 from models.calendar import ONE_WEEK
 from resources import lake_database
-from resources.content_version import PartitionVersion
+from resources.content_version import PartitionVersion, contents, versions
 from resources.dbt_guard import lock_of
 from resources.lake import Lake, Staged, sql_type, stage
 from tests.resources.postgres_server import postgres_server
@@ -46,6 +46,27 @@ class Rate(pa.DataFrameModel):
     rate: float = column("Rate")
 
 
+class Everything(pa.DataFrameModel):
+    """A column of every type that the lake stores."""
+
+    week_start: pl.Date = column("Week")
+    text: str = column("Text", nullable=True)
+    tiny: pl.Int8 = column("Int8", nullable=True)
+    small: pl.Int16 = column("Int16", nullable=True)
+    number: pl.Int32 = column("Int32", nullable=True)
+    large: pl.Int64 = column("Int64", nullable=True)
+    count: pl.UInt32 = column("UInt32", nullable=True)
+    half: pl.Float32 = column("Float32", nullable=True)
+    whole: pl.Float64 = column("Float64", nullable=True)
+    truth: pl.Boolean = column("Boolean", nullable=True)
+    moment: pl.Datetime = column("Datetime", nullable=True)
+    raw: pl.Binary = column("Binary", nullable=True)
+    names: pl.List(pl.String) = column("Names", nullable=True)
+    halves: pl.List(pl.Float32) = column("Float32s", nullable=True)
+    wholes: pl.List(pl.Float64) = column("Float64s", nullable=True)
+
+
+EVERYTHING = Contract("shop.everything", Everything, "team:test")
 SALES = Contract("shop.sales", Sales, "team:test")
 RATES = Contract("shop.rates", Rate, "team:test", partition_column=None)
 
@@ -139,6 +160,60 @@ def test_staged_files_and_frames_give_the_same_rows(lake: Lake, tmp_path: Path) 
         (from_file,) = lake.replace(connection, SALES, [staged], weeks=WEEKS[:1])
     assert from_file == from_frame
     assert not staged.folder.exists()
+
+
+def everything() -> pl.DataFrame:
+    """Rows of nulls, of values, and of what is nearly nothing."""
+    schema = {c.name: c.dtype for c in EVERYTHING.columns}
+    values = {
+        "text": ["", "a", "Ä"],
+        "half": [-0.0, float("nan"), 0.1],
+        "whole": [-0.0, float("nan"), 0.1],
+        "truth": [False, True, False],
+        "moment": [datetime.fromisoformat("2017-01-02T03:04:05.678901")] * 3,
+        "raw": [b"", b"\x00", b"a"],
+        "names": [[], [""], ["a", None]],
+        "halves": [[], [0.1], [float("nan"), None]],
+        "wholes": [[], [0.1], [float("nan"), None]],
+    }
+    rows = {n: [None, *values.get(n, [0, 1, 2])] for n in schema}
+    return pl.DataFrame(rows | {"week_start": [WEEKS[0]] * 2 + [WEEKS[1]] * 2}, schema=schema)
+
+
+@pytest.mark.parametrize("by", ["frame", "files", "rows"])
+def test_the_version_is_that_of_what_is_read_back(lake: Lake, tmp_path: Path, by: str) -> None:
+    frame = everything()
+    part = stage(frame, EVERYTHING, tmp_path / "0000") if by == "files" else frame
+    with lake.write() as connection:
+        if by == "rows":
+            # As into an object store, where no file can be moved.
+            lake.ensure(connection, EVERYTHING)
+            lake._insert(connection, EVERYTHING, [frame])
+            said = versions([contents(frame, EVERYTHING)], WEEKS[:2])
+        else:
+            said = lake.replace(connection, EVERYTHING, [part], weeks=WEEKS[:2])
+    held = lake.scan(EVERYTHING).collect()
+    assert said == versions([contents(held, EVERYTHING)], WEEKS[:2])
+    assert [v.rows for v in said] == [2, 2]
+
+
+def test_whether_a_table_was_written_since(lake: Lake) -> None:
+    replace(lake, sales(WEEKS[0]), weeks=WEEKS[:1])
+    before = lake.snapshot_id()
+    with lake.write() as connection:
+        lake.replace(connection, RATES, [pl.DataFrame({"rate": [0.5]})], weeks=None)
+    with lake.read() as connection:
+        assert not lake.written_since(connection, "shop.sales", before)
+        assert lake.written_since(connection, "shop.rates", before)
+        assert not lake.written_since(connection, "shop.nothing", before)
+    replace(lake, sales(WEEKS[1], rows=1), weeks=[WEEKS[1]])
+    with lake.write() as connection:
+        assert lake.written_since(connection, "shop.sales", before)
+        # An emptied week is a change, too.
+        between = lake.snapshot_id()
+    replace(lake, weeks=[WEEKS[0]])
+    with lake.write() as connection:
+        assert lake.written_since(connection, "shop.sales", between)
 
 
 def test_what_was_not_staged_is_refused(lake: Lake, tmp_path: Path) -> None:
@@ -388,7 +463,7 @@ def test_threads_write_one_after_the_other(lake: Lake) -> None:
 
 _WRITER = """
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.resources.test_lake import ROWS, sales, replace

@@ -98,14 +98,15 @@ class Installation:
         process = subprocess.Popen(
             [sys.executable, "-m", "liftgraph", *arguments],
             cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            # Unbuffered: dbt's lines come by standard output, and are to be heard at once.
+            env=self.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
         lines = []
-        assert process.stderr is not None
-        for line in process.stderr:
+        assert process.stdout is not None
+        for line in process.stdout:
             lines.append(line)
             if said in line:
                 break
@@ -115,7 +116,7 @@ class Installation:
         time.sleep(after_s)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
-        process.stderr.close()
+        process.stdout.close()
         assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
         return "".join(lines)
 

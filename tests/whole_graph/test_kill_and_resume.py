@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 # What is said when a stage is under way, and how much later to kill: in the middle of it.
 STAGES = {
     "ingest": ("raw.basket_lines", 0.1),
-    "dbt": ("dbt: building", 3.0),
+    "dbt": ("START sql incremental model marts.fct_basket_line", 0.0),
     "features": ("features.household:", 0.05),
     "training": ("tuning: trial 1", 0.0),
 }
@@ -59,6 +59,8 @@ def test_after_a_kill_the_lake_is_readable(
 def test_a_killed_stage_leaves_only_whole_partitions(
     uninterrupted: Uninterrupted, left_by: dict[str, pl.DataFrame], stage: str
 ) -> None:
+    if stage not in left_by:
+        pytest.skip("it was not killed; the test of that says why")
     whole = uninterrupted.content
     other = left_by[stage].join(whole, on=["table", "week", "rows", "hash"], how="anti")
     assert other.is_empty(), f"half-written:\n{other}"

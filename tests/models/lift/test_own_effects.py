@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.lift import own_effects
-from models.lift.own_effects import Information, Pooling, pooling
+from models.lift.own_effects import Information, pooling
 
 TERMS = 3
 TIMING_SPREAD = 0.1
@@ -32,8 +32,8 @@ def drawn(seed: int, *, products: int, mean: np.ndarray, spread: np.ndarray) -> 
     return Information(within, weighted(within), between, weighted(between))
 
 
-def start(spread: float = 0.3) -> Pooling:
-    return Pooling(np.zeros(TERMS), np.full(TERMS, spread), np.zeros(TERMS), np.eye(2 * TERMS))
+def start(spread: float = 0.3) -> np.ndarray:
+    return np.full(TERMS, spread)
 
 
 @given(st.integers(0, 1_000), st.lists(st.floats(0.05, 2.0), min_size=TERMS, max_size=TERMS))
