@@ -138,9 +138,10 @@ def spill_over(
     # How the log of the mean moves with each share.
     slopes = columns / left_over(columns, at)[:, None]
     x = centred(slopes, mean, codes)
-    x = _without_own(index, x, mean, centred(own, mean, codes), own_precision)
+    del slopes
+    _take_out_own(index, x, mean, centred(own, mean, codes), own_precision)
     residual = index.units * clear - mean
-    hessian = (x * mean[:, None]).T @ x
+    hessian = np.stack([(column * mean) @ x for column in x.T])
     scale = np.maximum(np.diag(hessian), 0.0)
     hessian += np.diag(1e-9 + 1e-9 * scale)
     score = x.T @ residual
@@ -163,13 +164,14 @@ def spill_over(
     )
 
 
-def _without_own(
+def _take_out_own(
     index: PanelIndex,
     columns: np.ndarray,
     mean: np.ndarray,
     own: np.ndarray,
     own_precision: np.ndarray,
-) -> np.ndarray:
+) -> None:
+    """Take what own terms explain out of the columns, in place: a chain has 14 million rows."""
     products = len(index.products)
     k, m = own.shape[1], columns.shape[1]
     cross = np.stack(
@@ -183,7 +185,8 @@ def _without_own(
     for i in range(k):
         hessian[:, i] = group_sums(index.product, own * (mean * own[:, i])[:, None], products)
     slopes = np.linalg.solve(hessian + own_precision, cross)
-    return columns - np.einsum("ni,nij->nj", own, slopes[index.product])
+    for j in range(m):
+        columns[:, j] -= np.einsum("ni,ni->n", own, slopes[index.product, :, j])
 
 
 def _clustered(index: PanelIndex, scores: np.ndarray) -> np.ndarray:
