@@ -102,3 +102,9 @@ def versions(parts: Iterable[Contents], weeks: Sequence[date] | None) -> list[Pa
         else PartitionVersion(w, 0, EMPTY)
         for w in weeks
     ]
+
+
+def table_version(rows: pl.DataFrame, contract: Contract) -> str:
+    """The version of a table without partitions that holds these rows."""
+    (whole,) = versions([contents(rows, contract)], None)
+    return whole.data_version

@@ -251,18 +251,12 @@ class Lake:
         self, connection: duckdb.DuckDBPyConnection, table: str, snapshot: int
     ) -> bool:
         """Whether rows of a table were added or removed after a snapshot."""
-        schema, name = table.split(".")
-        made = connection.execute(
-            f"SELECT table_id::VARCHAR FROM {_META}.ducklake_table t "
-            f"JOIN {_META}.ducklake_schema s USING (schema_id) "
-            "WHERE s.schema_name = ? AND t.table_name = ? AND t.end_snapshot IS NULL",
-            [schema, name],
-        ).fetchone()
+        number = _table_id(connection, table)
         later = connection.execute(
             f"SELECT changes FROM lake.snapshots() WHERE snapshot_id > {snapshot}"
         ).fetchall()
-        return made is not None and any(
-            made[0] in tables
+        return any(
+            str(number) in tables
             for (changes,) in later
             for kind, tables in changes.items()
             if "insert" in kind or "delete" in kind
@@ -278,19 +272,14 @@ class Lake:
 
     def table_bytes(self, table: str) -> int:
         """Bytes of the table's current Parquet files; small tables live in the catalog: 0."""
-        schema, name = table.split(".")
         with self.read() as connection:
+            number = _table_id(connection, table)
+            if number is None:
+                return 0
             return _one(
                 connection,
-                f"""
-                SELECT coalesce(sum(f.file_size_bytes), 0)::BIGINT
-                FROM {_META}.ducklake_data_file f
-                JOIN {_META}.ducklake_table t USING (table_id)
-                JOIN {_META}.ducklake_schema s ON s.schema_id = t.schema_id
-                WHERE f.end_snapshot IS NULL AND t.end_snapshot IS NULL
-                  AND s.end_snapshot IS NULL
-                  AND s.schema_name = '{schema}' AND t.table_name = '{name}'
-                """,
+                f"SELECT coalesce(sum(file_size_bytes), 0)::BIGINT FROM {_META}.ducklake_data_file "
+                f"WHERE end_snapshot IS NULL AND table_id = {number}",
             )
 
     # -- writing ---------------------------------------------------------------------------------
@@ -498,6 +487,18 @@ def _weeks_present(connection: duckdb.DuckDBPyConnection, contract: Contract) ->
         f'SELECT DISTINCT "{contract.partition_column}" FROM lake.{contract.table} ORDER BY 1'
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def _table_id(connection: duckdb.DuckDBPyConnection, table: str) -> int | None:
+    """What the catalog calls a table as it is now; a rebuilt one is another."""
+    found = connection.execute(
+        f"SELECT t.table_id FROM {_META}.ducklake_table t "
+        f"JOIN {_META}.ducklake_schema s USING (schema_id) "
+        "WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL "
+        "AND s.schema_name = ? AND t.table_name = ?",
+        table.split("."),
+    ).fetchone()
+    return found[0] if found else None
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -21,7 +21,7 @@ from models.ranking.families import CLASSIFIER, XGBOOST
 from models.ranking.inputs import FEATURES
 from models.ranking.training import CALIBRATION_FILE, Training, train
 from resources import model_registry
-from resources.content_version import contents, versions
+from resources.content_version import table_version
 from resources.revision import git_revision
 from resources.settings import Settings, get_settings
 
@@ -70,14 +70,14 @@ def offer_ranker(
     settings = context.settings
     snapshot = context.lake.snapshot_id()
     rows = examples.sort("as_of", "household_id", "product_id").collect()
-    (held,) = versions([contents(rows, OFFER_EXAMPLES)], None)
+    examples_version = table_version(rows, OFFER_EXAMPLES)
     training = train(
         rows,
         purchases=purchases.select("household_id", "product_id", "as_of").collect(),
         features=FEATURES.names,
         tuning_train=PROTOCOL.tuning_train,
         validation=PROTOCOL.validation,
-        data_snapshot=held.data_version,
+        data_snapshot=examples_version,
         storage=settings.study_url,
         seed=settings.seed,
         trials=settings.trials,
@@ -98,7 +98,7 @@ def offer_ranker(
             "model_version": version,
             "data_snapshot": str(snapshot),
             "examples": rows.height,
-            "examples_version": held.data_version,
+            "examples_version": examples_version,
         },
     )
     run_id = model_registry.log_training(

@@ -19,7 +19,7 @@ from models.evaluation.response import MIN_TRAIN_POSITIVES, evaluate
 from models.evaluation.response_report import document, render_html, summary
 from models.ranking import response
 from resources import model_registry
-from resources.content_version import contents, versions
+from resources.content_version import table_version
 from resources.report_files import write_report
 from resources.revision import git_revision
 from resources.settings import Settings, get_settings
@@ -76,7 +76,7 @@ def response_model(context: ArtifactContext, examples: pl.LazyFrame) -> Artifact
     rows = examples.sort("started_at", *response.KEY).collect()
     found = evaluate(rows, held_out_from=PROTOCOL.held_out[0], seed=settings.seed)
     progress.info("response: %d results on unseen campaigns", len(found.results))
-    (held,) = versions([contents(rows, RESPONSE_EXAMPLES)], None)
+    examples_version = table_version(rows, RESPONSE_EXAMPLES)
     cut = start_of_week(PROTOCOL.coming, time_zone=settings.time_zone)
     facts = {
         "data_snapshot": str(context.lake.snapshot_id()),
@@ -85,7 +85,7 @@ def response_model(context: ArtifactContext, examples: pl.LazyFrame) -> Artifact
         "maturity_cut": cut.isoformat(),
         "params": dict(response.DEFAULT_PARAMS),
         "examples": rows.height,
-        "examples_version": held.data_version,
+        "examples_version": examples_version,
         "calibrations": {
             str(days): fitted.to_json() if fitted else None
             for days, fitted in found.calibrations.items()

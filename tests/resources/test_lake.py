@@ -463,7 +463,7 @@ def test_threads_write_one_after_the_other(lake: Lake) -> None:
 
 _WRITER = """
 import sys
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.resources.test_lake import ROWS, sales, replace
@@ -542,6 +542,8 @@ def test_a_postgresql_catalog_takes_two_writers_one_at_a_time(
         _, err = writer.communicate()
         assert writer.returncode == 0, err
     assert units_by_week(home.lake) == dict.fromkeys(WEEKS[:2], (ROWS, ROUNDS * ROWS))
+    held = versions([contents(home.lake.scan(SALES).collect(), SALES)], WEEKS[:2])
+    assert [v.rows for v in held] == [ROWS, ROWS]
     # The lock that dbt's process takes is the same one.
     impatient = dataclasses.replace(home.lake, lock_timeout_s=0.2)
     lock, _ = lock_of(postgres_catalog)
